@@ -1,0 +1,67 @@
+package pebble
+
+import (
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+
+	"github.com/cairn-kv/cairn/internal/vfs"
+)
+
+// Options tunes an engine. Sizes are in bytes; zero means the default.
+type Options struct {
+	// CacheSize bounds the cache of blocks read from disk (16 MiB). The latest
+	// records are held elsewhere; the cache serves history and large scans.
+	CacheSize int64
+	// MemTableSize is how much is collected in memory before it is written to
+	// a table (16 MiB). Up to four of them exist at a time.
+	MemTableSize int64
+}
+
+const (
+	defaultCacheSize    = 16 << 20
+	defaultMemTableSize = 16 << 20
+	minMemTableSize     = 64 << 10
+)
+
+// pebbleOptions is the tuning for this content: records written once, mostly
+// under ascending keys, so that most compactions move a table and copy
+// nothing. Packing is left to the lowest level, where what is copied at all
+// comes to rest.
+func pebbleOptions(fs vfs.FS, o Options, cache *pebble.Cache) *pebble.Options {
+	opts := &pebble.Options{
+		FS:                          fs,
+		Cache:                       cache,
+		DisableWAL:                  true,
+		FormatMajorVersion:          pebble.FormatNewest,
+		MemTableSize:                uint64(o.MemTableSize),
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       64,
+		LBaseMaxBytes:               64 << 20,
+		MaxManifestFileSize:         16 << 20,
+		MaxOpenFiles:                1024,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+	}
+	opts.TargetFileSizes[0] = 8 << 20
+	for i := range opts.Levels {
+		profile := sstable.NoCompression
+		if i == len(opts.Levels)-1 {
+			profile = sstable.SnappyCompression
+		}
+		opts.Levels[i].BlockSize = 32 << 10
+		opts.Levels[i].IndexBlockSize = 64 << 10
+		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return profile }
+	}
+	return opts
+}
+
+func (o Options) withDefaults() Options {
+	if o.CacheSize <= 0 {
+		o.CacheSize = defaultCacheSize
+	}
+	if o.MemTableSize <= 0 {
+		o.MemTableSize = defaultMemTableSize
+	}
+	o.MemTableSize = max(o.MemTableSize, minMemTableSize)
+	return o
+}
