@@ -1,0 +1,68 @@
+package machine
+
+import (
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/cairn-kv/cairn/internal/lease"
+	"github.com/cairn-kv/cairn/internal/mvcc"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+// KindConfChange marks the result of a membership change, which is no command.
+const KindConfChange wire.Kind = -1
+
+// Effects are what Apply calls have brought about, for the host to hand on. Reset empties it for reuse.
+type Effects struct {
+	Results []Result
+	Changes []wire.Change // in revision order
+	Conf    []*raftpb.ConfChange
+	Leases  []LeaseEvent
+	NewTerm uint64 // a leader's first entry of this term was among the entries; 0 if none was
+}
+
+// Reset makes e ready for the next Apply. Slices that were handed on are let go.
+func (e *Effects) Reset() {
+	clear(e.Results)
+	*e = Effects{Results: e.Results[:0], Leases: e.Leases[:0]}
+}
+
+// Result is the outcome of one command.
+type Result struct {
+	ID   uint64 // of the request
+	Kind wire.Kind
+	Err  error
+	Rev  int64  // the store's revision after the command
+	Term uint64 // of the entry
+
+	Prev       wire.KV     // put: the record before
+	Deleted    int64       // delete range
+	PrevKVs    []wire.KV   // delete range: the records before, if asked for
+	Txn        *TxnResult  // txn
+	Lease      lease.Lease // lease grant
+	Alarms     []Alarm     // alarm
+	CompactRev int64       // compaction: where storage has to get to
+}
+
+// TxnResult is the outcome of a txn.
+type TxnResult struct {
+	Succeeded bool
+	Ops       []OpResult
+}
+
+// OpResult is the outcome of one operation of a txn. Rev is what its header shows.
+type OpResult struct {
+	Rev     int64
+	Range   *mvcc.Result
+	Put     bool
+	Prev    wire.KV
+	Delete  bool
+	Deleted int64
+	PrevKVs []wire.KV
+	Txn     *TxnResult
+}
+
+// LeaseEvent tells the node, which watches deadlines, about a lease.
+type LeaseEvent struct {
+	Lease   lease.Lease
+	Revoked bool
+}

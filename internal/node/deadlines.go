@@ -1,0 +1,182 @@
+package node
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/cairn-kv/cairn/internal/lease"
+)
+
+// Deadlines watches when leases end. Only a leader watches: elsewhere the table is empty. It is given the time, and
+// Tick hands back what to propose.
+//
+// How long a lease has left survives a restart through checkpoints, which the leader proposes for leases that nobody
+// renews: a renewed lease is at its full TTL anyway and costs nothing. The renewal of a lease that was checkpointed has
+// to take the checkpoint back before it is answered, or a crash could end the lease early.
+type Deadlines struct {
+	leases map[int64]*deadline
+	queue  deadlineQueue
+}
+
+type deadline struct {
+	lease      lease.Lease
+	ends       time.Duration
+	renewed    time.Duration // last renewal, or the grant
+	kept       bool          // was renewed at least once
+	checkpoint time.Duration // when the next one is due
+	retry      time.Duration // of a revoke under way, 0 if none
+	wake       time.Duration // place in the queue
+	pos        int
+}
+
+const (
+	// MaxRevokes bounds the revokes that one Tick asks for, MaxCheckpoints the checkpoints.
+	MaxRevokes     = 500
+	MaxCheckpoints = 1000
+	revokeRetry    = 7 * time.Second
+	minCheckpoint  = time.Second
+	maxCheckpoint  = 5 * time.Minute
+)
+
+// Checkpoint is what a leader says is left of a lease.
+type Checkpoint struct{ ID, RemainingSeconds int64 }
+
+// NewDeadlines returns an empty table.
+func NewDeadlines() *Deadlines { return &Deadlines{leases: map[int64]*deadline{}} }
+
+// Reset starts over with the leases that a new leader finds; none for a member that does not lead.
+func (d *Deadlines) Reset(now time.Duration, each func(func(lease.Lease) bool)) {
+	d.leases = map[int64]*deadline{}
+	d.queue = nil
+	if each != nil {
+		each(func(l lease.Lease) bool {
+			d.Set(now, l)
+			return true
+		})
+	}
+}
+
+// Set takes note of a lease that was granted or checkpointed. A checkpoint does not move the deadline of a lease that is
+// watched already.
+func (d *Deadlines) Set(now time.Duration, l lease.Lease) {
+	if e, ok := d.leases[l.ID]; ok {
+		e.lease = l
+		return
+	}
+	left := l.TTL
+	if l.RemainingSeconds > 0 {
+		left = l.RemainingSeconds
+	}
+	e := &deadline{lease: l, ends: now + seconds(left), renewed: now}
+	e.checkpoint = now + checkpointInterval(l.TTL)
+	e.wake = min(e.ends, e.checkpoint)
+	d.leases[l.ID] = e
+	heap.Push(&d.queue, e)
+}
+
+// Forget drops a lease that was revoked.
+func (d *Deadlines) Forget(id int64) {
+	if e, ok := d.leases[id]; ok {
+		heap.Remove(&d.queue, e.pos)
+		delete(d.leases, id)
+	}
+}
+
+// Renewal is the outcome of Renew.
+type Renewal struct {
+	TTLSeconds int64
+	Known      bool
+	Expired    bool // its time is over: the revoke is on its way
+	Reset      bool // a checkpoint has to be taken back before the renewal may be answered
+}
+
+// Renew gives a lease its full TTL again.
+func (d *Deadlines) Renew(now time.Duration, id int64) Renewal {
+	e, ok := d.leases[id]
+	if !ok {
+		return Renewal{}
+	}
+	if now >= e.ends {
+		return Renewal{Known: true, Expired: true}
+	}
+	// The queue is left as it is: Tick finds out that there is nothing to do yet.
+	e.ends = now + seconds(e.lease.TTL)
+	e.renewed, e.kept = now, true
+	e.checkpoint = now + max(seconds(e.lease.TTL)/5*2, minCheckpoint)
+	return Renewal{TTLSeconds: e.lease.TTL, Known: true, Reset: e.lease.RemainingSeconds > 0}
+}
+
+// Remaining is how long the lease has left, negative once it is over.
+func (d *Deadlines) Remaining(now time.Duration, id int64) (time.Duration, bool) {
+	e, ok := d.leases[id]
+	if !ok {
+		return 0, false
+	}
+	return e.ends - now, true
+}
+
+// Len is the number of leases watched.
+func (d *Deadlines) Len() int { return len(d.leases) }
+
+// Tick returns the leases to revoke and the checkpoints to take, at most MaxRevokes and MaxCheckpoints of them.
+func (d *Deadlines) Tick(now time.Duration) (revoke []int64, checkpoints []Checkpoint) {
+	for len(d.queue) > 0 && d.queue[0].wake <= now && len(revoke) < MaxRevokes && len(checkpoints) < MaxCheckpoints {
+		e := d.queue[0]
+		switch {
+		case e.ends <= now:
+			if e.retry <= now {
+				revoke = append(revoke, e.lease.ID)
+				e.retry = now + revokeRetry
+			}
+			e.wake = e.retry
+		case e.checkpoint <= now:
+			left := int64((e.ends - now + time.Second - 1) / time.Second)
+			checkpoints = append(checkpoints, Checkpoint{e.lease.ID, left})
+			// Noted at once: a renewal that comes before the entry is applied has to take it back as well.
+			e.lease.RemainingSeconds = left
+			e.checkpoint = now + checkpointInterval(e.lease.TTL)
+			e.wake = min(e.ends, e.checkpoint)
+		default:
+			e.wake = min(e.ends, e.checkpoint)
+		}
+		heap.Fix(&d.queue, e.pos)
+	}
+	return revoke, checkpoints
+}
+
+func checkpointInterval(ttlSeconds int64) time.Duration {
+	return min(max(seconds(ttlSeconds)/32, minCheckpoint), maxCheckpoint)
+}
+
+// seconds converts a TTL; the largest TTL does not fit a Duration and counts as the largest one there is.
+func seconds(s int64) time.Duration {
+	const limit = int64(1<<62) / int64(time.Second)
+	return time.Duration(min(s, limit)) * time.Second
+}
+
+// deadlineQueue orders by wake time, then by ID so that equal input gives equal output.
+type deadlineQueue []*deadline
+
+func (q deadlineQueue) Len() int { return len(q) }
+func (q deadlineQueue) Less(i, j int) bool {
+	if q[i].wake != q[j].wake {
+		return q[i].wake < q[j].wake
+	}
+	return q[i].lease.ID < q[j].lease.ID
+}
+func (q deadlineQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].pos, q[j].pos = i, j
+}
+func (q *deadlineQueue) Push(x any) {
+	e := x.(*deadline)
+	e.pos = len(*q)
+	*q = append(*q, e)
+}
+func (q *deadlineQueue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	return e
+}

@@ -1,0 +1,273 @@
+// Package node is the consensus core of one member: raft, the batching of proposals and reads, and the deadlines that a
+// leader watches. It is a passive object: it is given inputs and the time, and Drain hands back the work to do.
+//
+// It must never start a goroutine, read a clock, open a file or a socket, or log.
+package node
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-kv/cairn/internal/cluster"
+)
+
+// Config is what a node starts with.
+type Config struct {
+	ID            cluster.ID
+	Tick          time.Duration // raft's tick, the heartbeat interval
+	ElectionTicks int
+	PreVote       bool
+
+	// State recovered from the log and the machine.
+	HardState *raftpb.HardState
+	ConfState *raftpb.ConfState // as of Applied
+	Start     Position          // the entry before the first one in Entries
+	Entries   []*raftpb.Entry
+	Applied   uint64
+}
+
+// Position is a place in the log.
+type Position struct{ Index, Term uint64 }
+
+// ReadTicket names a read that waits for its index.
+type ReadTicket uint64
+
+const (
+	maxMessageBytes   = 1 << 20
+	maxInflight       = 512
+	maxApplyBytes     = 16 << 20
+	readRetry         = 500 * time.Millisecond
+	keepBehindApplied = 5000 // entries kept in memory for slow peers (etcd's snapshot-catchup-entries)
+	trimEvery         = 1000
+)
+
+// Node is one member's part in the consensus. One goroutine owns it.
+type Node struct {
+	cfg    Config
+	raw    *raft.RawNode
+	log    *raft.MemoryStorage
+	voters int
+	votes  bool // this member is one of the voters
+
+	now, nextTick time.Duration
+	lead          uint64
+	appended      uint64 // last index known durable here
+	applied       uint64
+	trimmed       uint64
+
+	readsNext   []ReadTicket
+	readsFlying []ReadTicket
+	readID      uint64
+	readSent    time.Duration
+
+	notices []Notice
+}
+
+// New makes a node from what was recovered. A sole voter campaigns at once: there is nobody to wait for.
+func New(cfg Config) (*Node, error) {
+	log := raft.NewMemoryStorage()
+	if cfg.Start.Index > 0 {
+		err := log.ApplySnapshot(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{
+			Index: &cfg.Start.Index, Term: &cfg.Start.Term, ConfState: cfg.ConfState}})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if cfg.HardState != nil {
+		// The commit index is not synced on its own, so the database may know of more than the log says. What was
+		// applied was committed.
+		if cfg.HardState.GetCommit() < cfg.Applied {
+			cfg.HardState.Commit = new(cfg.Applied)
+		}
+		if err := log.SetHardState(cfg.HardState); err != nil {
+			return nil, err
+		}
+	}
+	if err := log.Append(cfg.Entries); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, log: log, applied: cfg.Applied, trimmed: cfg.Start.Index}
+	n.appended, _ = log.LastIndex()
+	if cfg.Applied > n.appended {
+		return nil, errors.New("node: the database is ahead of the log: log entries were lost")
+	}
+	raw, err := raft.NewRawNode(&raft.Config{
+		ID: uint64(cfg.ID), ElectionTick: cfg.ElectionTicks, HeartbeatTick: 1,
+		Storage: storage{log, cfg.ConfState}, Applied: cfg.Applied, AsyncStorageWrites: true,
+		MaxSizePerMsg: maxMessageBytes, MaxCommittedSizePerReady: maxApplyBytes, MaxInflightMsgs: maxInflight,
+		CheckQuorum: true, PreVote: cfg.PreVote, Logger: quiet{},
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.raw = raw
+	n.nextTick = cfg.Tick
+	n.setVoters(cfg.ConfState)
+	if n.sole() {
+		if err := raw.Campaign(); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (n *Node) setVoters(cs *raftpb.ConfState) {
+	n.voters = len(cs.GetVoters())
+	n.votes = slices.Contains(cs.GetVoters(), uint64(n.cfg.ID))
+}
+
+// sole reports whether this member is the only voter.
+func (n *Node) sole() bool { return n.voters == 1 && n.votes }
+
+// Tick tells the node what time it is, as the time since some fixed moment.
+func (n *Node) Tick(now time.Duration) {
+	n.now = now
+	// After a pause the missed ticks are not made up for: they would only start elections.
+	if missed := now - n.nextTick; missed > n.cfg.Tick*time.Duration(n.cfg.ElectionTicks) {
+		n.nextTick = now
+	}
+	for n.nextTick <= now {
+		n.raw.Tick()
+		n.nextTick += n.cfg.Tick
+	}
+	if len(n.readsFlying) > 0 && now-n.readSent >= readRetry {
+		n.sendRead()
+	}
+}
+
+// NextTick is when Tick has something to do.
+func (n *Node) NextTick() time.Duration { return n.nextTick }
+
+// Propose steps all commands as one message. Without a leader they are not taken and the caller keeps them.
+func (n *Node) Propose(cmds [][]byte) error {
+	entries := make([]*raftpb.Entry, len(cmds))
+	arena := make([]raftpb.Entry, len(cmds))
+	for i, c := range cmds {
+		entries[i] = &arena[i]
+		entries[i].Data = c
+	}
+	return n.raw.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(uint64(n.cfg.ID)), Entries: entries})
+}
+
+// ChangeMembers proposes a membership change.
+func (n *Node) ChangeMembers(cc *raftpb.ConfChange) error {
+	data, err := proto.Marshal(cc)
+	if err != nil {
+		return err
+	}
+	return n.raw.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(uint64(n.cfg.ID)),
+		Entries: []*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Data: data}}})
+}
+
+// Receive takes a message from a peer.
+func (n *Node) Receive(m *raftpb.Message) error { return n.raw.Step(m) }
+
+// Read asks for the index that a linearizable read has to wait for. Reads that come while a round is under way share
+// the next one: a round must start after the read came.
+func (n *Node) Read(t ReadTicket) { n.readsNext = append(n.readsNext, t) }
+
+func (n *Node) sendRead() {
+	n.readSent = n.now
+	n.raw.ReadIndex(binary.BigEndian.AppendUint64(nil, n.readID))
+}
+
+// Appended reports that a job of Drain is durable. Jobs are reported in the order they were handed out.
+func (n *Node) Appended(job *AppendJob) error {
+	if err := n.log.Append(job.Entries); err != nil {
+		return err
+	}
+	if k := len(job.Entries); k > 0 {
+		n.appended = job.Entries[k-1].GetIndex()
+	}
+	if job.HardState != nil {
+		if err := n.log.SetHardState(job.HardState); err != nil {
+			return err
+		}
+	}
+	return n.respond(job.responses)
+}
+
+// Applied reports that a job of Drain has had its effect, with the membership changes it held, refused ones as no-ops.
+func (n *Node) Applied(job *ApplyJob, conf []*raftpb.ConfChange) error {
+	for _, cc := range conf {
+		n.setVoters(n.raw.ApplyConfChange(cc))
+	}
+	n.applied = job.Entries[len(job.Entries)-1].GetIndex()
+	return n.respond(job.responses)
+}
+
+func (n *Node) respond(msgs []*raftpb.Message) error {
+	for _, m := range msgs {
+		if m.GetTo() != uint64(n.cfg.ID) {
+			n.notices = append(n.notices, Notice{Send: m})
+			continue
+		}
+		if err := n.raw.Step(m); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Trim forgets entries that are both applied and durable in the machine's storage, and that no peer will ask for.
+func (n *Node) Trim(durable uint64) error {
+	keep := uint64(keepBehindApplied)
+	if n.voters == 1 {
+		keep = 1
+	}
+	upTo := min(durable, n.applied)
+	if upTo < keep+n.trimmed+trimEvery {
+		return nil
+	}
+	n.trimmed = upTo - keep
+	return n.log.Compact(n.trimmed)
+}
+
+// Status is what the node knows of itself.
+type Status struct {
+	ID, Leader            cluster.ID
+	Term, Commit, Applied uint64
+	IsLeader, Sole        bool
+}
+
+// Status returns the node's present status.
+func (n *Node) Status() Status {
+	s := n.raw.BasicStatus()
+	return Status{ID: n.cfg.ID, Leader: cluster.ID(s.Lead), Term: s.GetTerm(), Commit: s.GetCommit(), Applied: n.applied,
+		IsLeader: s.RaftState == raft.StateLeader, Sole: n.sole()}
+}
+
+// storage is raft's view of the log, with the configuration as of the applied index.
+type storage struct {
+	*raft.MemoryStorage
+	conf *raftpb.ConfState
+}
+
+func (s storage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
+	hs, _, err := s.MemoryStorage.InitialState()
+	return hs, s.conf, err
+}
+
+// quiet drops raft's log lines: what matters of them arrives as notices. Broken invariants still panic.
+type quiet struct{}
+
+func (quiet) Debug(...any)            {}
+func (quiet) Debugf(string, ...any)   {}
+func (quiet) Error(...any)            {}
+func (quiet) Errorf(string, ...any)   {}
+func (quiet) Info(...any)             {}
+func (quiet) Infof(string, ...any)    {}
+func (quiet) Warning(...any)          {}
+func (quiet) Warningf(string, ...any) {}
+func (quiet) Fatal(v ...any)          { panic(v) }
+func (quiet) Fatalf(f string, v ...any) {
+	panic(broken{f, v})
+}
+func (quiet) Panic(v ...any)            { panic(v) }
+func (quiet) Panicf(f string, v ...any) { panic(broken{f, v}) }

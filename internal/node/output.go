@@ -1,0 +1,111 @@
+package node
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/cairn-kv/cairn/internal/cluster"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+// Output is the work that Drain hands to the host.
+type Output struct {
+	Append  *AppendJob        // make durable, then call Appended; nil if nothing
+	Apply   *ApplyJob         // give to the machine, then call Applied; nil if nothing
+	Send    []*raftpb.Message // to peers, at once
+	Reads   []ReadsDone
+	Notices []Notice
+}
+
+// AppendJob has to be durable before Appended is called. Jobs are to be made durable in order.
+type AppendJob struct {
+	Entries   []*raftpb.Entry
+	HardState *raftpb.HardState // nil if unchanged
+	Snapshot  *raftpb.Snapshot  // nil if none
+	MustSync  bool
+	responses []*raftpb.Message
+}
+
+// ApplyJob holds committed entries for the machine.
+type ApplyJob struct {
+	Entries   []*raftpb.Entry
+	responses []*raftpb.Message
+}
+
+// ReadsDone releases reads once the machine has applied Index; with Err set they have failed.
+type ReadsDone struct {
+	Tickets []ReadTicket
+	Index   uint64
+	Err     error
+}
+
+// Notice is something the host may want to know: a message that had to wait for the disk and can go out now, or a
+// change of leader.
+type Notice struct {
+	Send          *raftpb.Message
+	LeaderChanged bool
+	Leader        cluster.ID
+	Term          uint64
+}
+
+// Drain moves all work that is ready into out, which it empties first.
+func (n *Node) Drain(out *Output) {
+	*out = Output{Send: out.Send[:0], Reads: out.Reads[:0], Notices: out.Notices[:0]}
+	if len(n.readsFlying) == 0 && len(n.readsNext) > 0 {
+		n.readsFlying, n.readsNext = n.readsNext, nil
+		n.readID++
+		n.sendRead()
+	}
+	if n.raw.HasReady() {
+		n.take(n.raw.Ready(), out)
+	}
+	out.Notices = append(out.Notices, n.notices...)
+	n.notices = n.notices[:0]
+}
+
+func (n *Node) take(rd raft.Ready, out *Output) {
+	if rd.SoftState != nil && rd.SoftState.Lead != n.lead {
+		had := n.lead
+		n.lead = rd.SoftState.Lead
+		out.Notices = append(out.Notices, Notice{LeaderChanged: true, Leader: cluster.ID(n.lead), Term: n.raw.BasicStatus().GetTerm()})
+		if n.lead != 0 && had != n.lead && len(n.readsFlying) > 0 && had != 0 {
+			out.Reads = append(out.Reads, ReadsDone{Tickets: n.readsFlying, Err: wire.ErrLeaderChanged})
+			n.readsFlying = nil
+		}
+	}
+	for _, rs := range rd.ReadStates {
+		if len(rs.RequestCtx) == 8 && binary.BigEndian.Uint64(rs.RequestCtx) == n.readID && len(n.readsFlying) > 0 {
+			out.Reads = append(out.Reads, ReadsDone{Tickets: n.readsFlying, Index: rs.Index})
+			n.readsFlying = nil
+		}
+	}
+	for _, m := range rd.Messages {
+		switch m.GetTo() {
+		case raft.LocalAppendThread:
+			job := &AppendJob{Entries: m.GetEntries(), responses: m.GetResponses(), MustSync: rd.MustSync}
+			if hs := (&raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}); !raft.IsEmptyHardState(hs) {
+				job.HardState = hs
+			}
+			if !raft.IsEmptySnap(m.GetSnapshot()) {
+				job.Snapshot = m.GetSnapshot()
+			}
+			out.Append = job
+		case raft.LocalApplyThread:
+			out.Apply = &ApplyJob{Entries: m.GetEntries(), responses: m.GetResponses()}
+		default:
+			out.Send = append(out.Send, m)
+		}
+	}
+}
+
+// broken is a broken invariant of raft, printed only if it is shown.
+type broken struct {
+	format string
+	args   []any
+}
+
+func (b broken) String() string { return fmt.Sprintf(b.format, b.args...) }
+func (b broken) Error() string  { return b.String() }
