@@ -120,3 +120,7 @@ func Truncate(fs FS, name string, size int64) error {
 	}
 	return SyncDir(fs, fs.PathDir(name))
 }
+
+// Copy copies a file within a file system; the copy's content is durable, its
+// name is for the caller to sync.
+func Copy(fs FS, oldname, newname string) error { return vfs.Copy(fs, oldname, newname) }

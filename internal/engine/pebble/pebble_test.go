@@ -25,8 +25,7 @@ func (h *harness) Open(t *testing.T) engine.Engine {
 }
 
 func (h *harness) Crash(t *testing.T, e engine.Engine, seed uint64) engine.Engine {
-	after, err := h.fs.Crash(seed, vfs.Loss{KeepPercent: int(seed%3) * 30, TornPercent: 20})
-	require.NoError(t, err)
+	after := h.fs.Crash(seed, vfs.Loss{KeepPercent: int(seed%3) * 30, TornPercent: 20})
 	require.NoError(t, e.Close())
 	h.fs = after
 	return h.Open(t)
