@@ -155,11 +155,11 @@ func (l *Log) open() (*Recovered, error) {
 func (l *Log) openTail() error {
 	path := l.path(l.segments[len(l.segments)-1].name)
 	fail := func(err error) error { return fmt.Errorf("wal: open %s: %w", path, err) }
-	rest, err := readRest(l.fs, path, l.off)
+	zero, err := zeroRest(l.fs, path, l.off)
 	if err != nil {
 		return fail(err)
 	}
-	if !allZero(rest) {
+	if !zero {
 		if err := vfs.Truncate(l.fs, path, l.off); err != nil {
 			return fail(err)
 		}

@@ -27,13 +27,13 @@ func tornTail(rest []byte, off int64, crc uint32) bool {
 		// Good records follow. Only a sector that never came explains that.
 		return zeroSector(rest[:resume], off)
 	}
-	if bodyIsWhole(rest, crc) {
-		return false // just its length field is damaged
-	}
 	if len(rest) < lengthSize {
 		return true
 	}
 	size, pad, err := parseLength(binary.LittleEndian.Uint64(rest))
+	if whole := wholeBody(rest, crc); whole > 0 && whole != size {
+		return false // just the length field is damaged
+	}
 	if err != nil {
 		// The eight bytes of a length field never straddle sectors, but they
 		// may be cut by the end of what was written.
@@ -49,23 +49,18 @@ func tornTail(rest []byte, off int64, crc uint32) bool {
 // resumesAt finds where, behind the damage, records follow each other without
 // a gap up to the end of what was written. It returns 0 if nowhere.
 func resumesAt(rest []byte, written int) int {
-	for at := lengthSize; at < written; at += 8 {
-		if chains(rest, at, written) {
-			return at
-		}
-	}
-	return 0
-}
-
-func chains(rest []byte, at, written int) bool {
-	for at < written {
+	// From the end, so that each place is looked at once.
+	leads := make([]bool, written/8+1) // from at*8 to the end, without a gap
+	first := 0
+	for at := (written - 1) / 8 * 8; at >= lengthSize; at -= 8 {
 		body, next, ok := frameAt(rest, at)
-		if !ok || new(Record).parseBody(body) != nil {
-			return false
+		if !ok || next < written && !leads[next/8] || new(Record).parseBody(body) != nil {
+			continue
 		}
-		at = next
+		leads[at/8] = true
+		first = at
 	}
-	return true
+	return first
 }
 
 // frameAt returns the body of the frame at a place, and where the next begins.
@@ -81,19 +76,18 @@ func frameAt(rest []byte, at int) (body []byte, next int, ok bool) {
 	return rest[start : start+int(size)], start + int(size+pad), true
 }
 
-// bodyIsWhole reports whether a whole record with the right checksum begins
-// behind the length field, whatever that says.
-func bodyIsWhole(rest []byte, crc uint32) bool {
-	if len(rest) < lengthSize {
-		return false
-	}
+// wholeBody returns the size of the record behind the length field, whatever
+// that says, if it is there to its end and its checksum is right; 0 if not.
+func wholeBody(rest []byte, crc uint32) int64 {
 	body := rest[lengthSize:]
 	n := bodySize(body)
 	if n == 0 {
-		return false
+		return 0
 	}
-	_, err := new(Record).check(body[:n], crc)
-	return err == nil
+	if _, err := new(Record).check(body[:n], crc); err != nil {
+		return 0
+	}
+	return int64(n)
 }
 
 // bodySize tells how long the record at the start of b is, by its fields.
@@ -144,19 +138,39 @@ func allZero(b []byte) bool {
 
 // readRest reads a file from off to its end.
 func readRest(fs vfs.FS, path string, off int64) ([]byte, error) {
+	var rest []byte
+	err := eachChunk(fs, path, off, func(chunk []byte) bool {
+		rest = append(rest, chunk...)
+		return true
+	})
+	return rest, err
+}
+
+// zeroRest reports whether a file holds only zeros from off to its end.
+func zeroRest(fs vfs.FS, path string, off int64) (bool, error) {
+	zero := true
+	err := eachChunk(fs, path, off, func(chunk []byte) bool {
+		zero = allZero(chunk)
+		return zero
+	})
+	return zero, err
+}
+
+func eachChunk(fs vfs.FS, path string, off int64, visit func([]byte) bool) error {
 	f, err := fs.Open(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+	chunk := make([]byte, scanBuffer)
+	for {
+		n, err := f.ReadAt(chunk, off)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if n > 0 && !visit(chunk[:n]) || err != nil {
+			return nil
+		}
+		off += int64(n)
 	}
-	rest := make([]byte, max(0, info.Size()-off))
-	n, err := f.ReadAt(rest, off)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return rest[:n], nil
 }

@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"errors"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -76,7 +75,8 @@ func (l *Log) cut(next *prepared) error {
 		err = lockFile(next.file)
 	}
 	if err != nil {
-		return errors.Join(l.poison("cut", err), next.file.Close())
+		_ = next.file.Close() // the log is at its end; err says why
+		return l.poison("cut", err)
 	}
 	old := l.file
 	l.segments[len(l.segments)-1].size = max(l.off, l.segments[len(l.segments)-1].size)
