@@ -215,17 +215,16 @@ func (n *Node) respond(msgs []*raftpb.Message) error {
 	return nil
 }
 
-// Trim forgets entries that are both applied and durable in the machine's storage, and that no peer will ask for.
-func (n *Node) Trim(durable uint64) error {
+// Trim forgets entries that are applied and that no peer will ask for.
+func (n *Node) Trim() error {
 	keep := uint64(keepBehindApplied)
 	if n.voters == 1 {
 		keep = 1
 	}
-	upTo := min(durable, n.applied)
-	if upTo < keep+n.trimmed+trimEvery {
+	if n.applied < keep+n.trimmed+trimEvery {
 		return nil
 	}
-	n.trimmed = upTo - keep
+	n.trimmed = n.applied - keep
 	return n.log.Compact(n.trimmed)
 }
 

@@ -29,6 +29,11 @@ type AppendJob struct {
 	responses []*raftpb.Message
 }
 
+// OnlyCommit reports that the job holds nothing but a moved commit index, which need not be durable.
+func (j *AppendJob) OnlyCommit() bool {
+	return len(j.Entries) == 0 && j.Snapshot == nil && !j.MustSync && j.HardState != nil
+}
+
 // ApplyJob holds committed entries for the machine.
 type ApplyJob struct {
 	Entries   []*raftpb.Entry

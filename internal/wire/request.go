@@ -328,3 +328,14 @@ func (t *TxnRequest) any(f func(*Op) bool) bool {
 	}
 	return false
 }
+
+// ParseLeaseID decodes a LeaseKeepAliveRequest.
+func ParseLeaseID(b []byte) (id int64, ok bool) {
+	r := fieldReader{b: b}
+	for r.next() {
+		if r.num == 1 && r.typ == protowire.VarintType {
+			id = int64(r.v)
+		}
+	}
+	return id, !r.bad
+}

@@ -1,0 +1,195 @@
+// Package cairn runs a member of a cairn cluster: a key-value store that is etcd to its clients. It wires the packages
+// below it together, and is the only one that knows them all. A program may embed a member through Start.
+package cairn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/cairn-kv/cairn/internal/cluster"
+	"github.com/cairn-kv/cairn/internal/engine/pebble"
+	"github.com/cairn-kv/cairn/internal/host"
+	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/v3rpc"
+	"github.com/cairn-kv/cairn/internal/vfs"
+	"github.com/cairn-kv/cairn/internal/wal"
+)
+
+// Version is the etcd version whose behaviour the server shows.
+const Version = "3.7.3"
+
+// Server is a running member.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	host     *host.Host
+	rpc      *v3rpc.Server
+	registry *prometheus.Registry
+	serving  *serving
+	started  time.Time
+}
+
+// Start opens or creates the data directory, starts the member and begins to serve once it is ready. It returns when
+// clients are served, or with the reason why they cannot be.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	tune()
+	s := &Server{cfg: cfg, log: cfg.logger(), registry: prometheus.NewRegistry(), started: time.Now()}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	// The addresses come first: a member that nobody can reach should not touch its data.
+	listeners, err := listen(cfg.ListenClientURLs)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.open(); err != nil {
+		closeAll(listeners)
+		return nil, err
+	}
+	select {
+	case <-s.host.Ready():
+	case <-ctx.Done():
+		closeAll(listeners)
+		return nil, errors.Join(ctx.Err(), s.host.Stop())
+	}
+	if err := s.serve(listeners); err != nil {
+		return nil, errors.Join(err, s.host.Stop())
+	}
+	s.log.Info("ready to serve client requests")
+	return s, nil
+}
+
+// open brings log, database and machine together and starts the host.
+func (s *Server) open() (err error) {
+	cfg := &s.cfg
+	fs := vfs.OS()
+	dir := filepath.Join(cfg.DataDir, "member")
+	if err := refuseForeign(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	walDir := cfg.WALDir
+	if walDir == "" {
+		walDir = filepath.Join(dir, "wal")
+	}
+	metrics := host.NewMetrics(s.registry)
+	walOpts := wal.Options{Background: true, OnSync: func(d time.Duration) { metrics.Fsync.Observe(d.Seconds()) }}
+	me, clusterID, err := cfg.identity()
+	if err != nil {
+		return err
+	}
+	if !wal.Exists(fs, walDir) {
+		s.log.Info("starting local member", "local-member-id", me.ID.String(), "cluster-id", clusterID.String(), "name", cfg.Name)
+		if err := bootstrap(fs, walDir, me, clusterID, walOpts); err != nil {
+			return err
+		}
+	}
+	log, rec, err := wal.Open(fs, walDir, walOpts)
+	if err != nil {
+		return err
+	}
+	opened := []io.Closer{log}
+	defer func() {
+		if err != nil {
+			closeAll(opened)
+		}
+	}()
+	if rec.Repaired != nil {
+		s.log.Warn("the log's end was torn and has been repaired", "repair", fmt.Sprint(*rec.Repaired))
+	}
+	eng, err := pebble.Open(fs, filepath.Join(dir, "db"), pebble.Options{})
+	if err != nil {
+		return err
+	}
+	opened = append(opened, eng)
+	m, err := machine.Open(machine.Config{MinLeaseTTLSeconds: cfg.minLeaseTTL(), MaxLearners: cfg.MaxLearners}, eng)
+	if err != nil {
+		return err
+	}
+	if m.Applied() < rec.Start.Index {
+		return fmt.Errorf("cairn: the database in %s is missing or older (index %d) than the log in %s, which starts at index %d: restore the data directory from a backup",
+			filepath.Join(dir, "db"), m.Applied(), walDir, rec.Start.Index)
+	}
+	s.log.Info("opened data directory", "dir", cfg.DataDir, "applied-index", m.Applied(), "log-entries", len(rec.Entries),
+		"revision", m.View().KV.Rev(), "took", time.Since(s.started).String())
+	s.host, err = host.Start(host.Config{
+		MemberID: cluster.ID(rec.Metadata.NodeID), ClusterID: cluster.ID(rec.Metadata.ClusterID),
+		Name: cfg.Name, ClientURLs: urlStrings(cfg.AdvertiseClientURLs), Version: Version,
+		Tick: cfg.HeartbeatInterval, ElectionTicks: cfg.electionTicks(), PreVote: cfg.PreVote,
+		MaxRequestBytes: cfg.MaxRequestBytes, QuotaBytes: cfg.quota(), DataDir: cfg.DataDir, FS: fs,
+		Machine: m, Log: log, Recovered: rec, Logger: s.log, Metrics: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	s.rpc = v3rpc.New(s.host, v3rpc.Config{
+		Version: Version, MaxRequestBytes: cfg.MaxRequestBytes, MaxTxnOps: cfg.MaxTxnOps, MaxStreams: cfg.MaxConcurrentStreams,
+		QuotaBytes: cfg.QuotaBackendBytes, ProgressInterval: cfg.WatchProgressInterval, ElectionTimeout: cfg.ElectionTimeout,
+		KeepaliveMinTime: cfg.KeepaliveMinTime, KeepaliveInterval: cfg.KeepaliveInterval, KeepaliveTimeout: cfg.KeepaliveTimeout,
+		Logger: s.log, Metrics: v3rpc.NewMetrics(s.registry),
+	})
+	return nil
+}
+
+// bootstrap makes the log of a new cluster's first member.
+func bootstrap(fs vfs.FS, dir string, me cluster.Member, id cluster.ID, o wal.Options) error {
+	if err := fs.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return err
+	}
+	entries, err := cluster.BootstrapEntries([]cluster.Member{me})
+	if err != nil {
+		return err
+	}
+	log, err := wal.Create(fs, dir, wal.Metadata{NodeID: uint64(me.ID), ClusterID: uint64(id)}, o)
+	if err != nil {
+		return err
+	}
+	hs := &raftpb.HardState{Term: new(uint64(1)), Vote: new(uint64(0)), Commit: new(uint64(len(entries)))}
+	return errors.Join(log.Append(hs, entries, true), log.Close())
+}
+
+// refuseForeign keeps the member from starting beside the files of an etcd server.
+func refuseForeign(dir string) error {
+	if fi, err := os.Stat(filepath.Join(dir, "snap", "db")); err == nil && fi.Mode().IsRegular() {
+		return fmt.Errorf("cairn: %s holds an etcd server's database: take a snapshot of it with `etcdctl snapshot save` and start with another --data-dir", dir)
+	}
+	return nil
+}
+
+// Stop ends the member: clients first, then the node; what was acknowledged is on disk when it returns.
+func (s *Server) Stop() error {
+	s.serving.stop(s.rpc, s.host.RequestTimeout())
+	return s.host.Stop()
+}
+
+// Addrs are the addresses that clients are served on.
+func (s *Server) Addrs() []net.Addr { return s.serving.addrs() }
+
+// Done is closed when serving has ended by itself; Err tells why.
+func (s *Server) Done() <-chan struct{} { return s.serving.done }
+
+// Err is why serving ended.
+func (s *Server) Err() error { return s.serving.err }
+
+func closeAll[C io.Closer](cs []C) {
+	for _, c := range cs {
+		_ = c.Close()
+	}
+}
+
+// DataDir is the directory of the member's data.
+func (s *Server) DataDir() string { return s.cfg.DataDir }

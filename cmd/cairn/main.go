@@ -1,0 +1,78 @@
+// Command cairn is the one binary: a member, or by its first word or its own name the command line tools.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/cairn-kv/cairn"
+	"github.com/cairn-kv/cairn/internal/ctl"
+)
+
+func main() { os.Exit(run(os.Args)) }
+
+func run(args []string) int {
+	name := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
+	switch {
+	case name == "etcdctl":
+		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
+	case len(args) > 1 && args[1] == "ctl":
+		return ctl.Main(args[2:], os.Stdin, os.Stdout, os.Stderr)
+	}
+	return member(args[1:])
+}
+
+func member(args []string) int {
+	if len(args) == 1 && (args[0] == "--version" || args[0] == "-version") {
+		fmt.Printf("etcd Version: %s\nGit SHA: cairn\nGo Version: %s\nGo OS/Arch: %s/%s\n", cairn.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return 0
+	}
+	cfg, err := cairn.ParseArgs(args, os.Environ(), os.Stdout)
+	var usage *cairn.UsageError
+	switch {
+	case errors.Is(err, cairn.ErrHelp):
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintf(os.Stderr, "cairn: %v\nRun 'cairn --help' for the flags.\n", err)
+		return 2
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "cairn: %v\n", err)
+		return 1
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	s, err := cairn.Start(ctx, cfg)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cairn: failed to start: %v\n", err)
+		return 1
+	}
+	greet(s)
+	code := 0
+	select {
+	case <-ctx.Done():
+	case <-s.Done():
+		fmt.Fprintf(os.Stderr, "cairn: serving ended: %v\n", s.Err())
+		code = 1
+	}
+	if err := s.Stop(); err != nil {
+		fmt.Fprintf(os.Stderr, "cairn: while stopping: %v\n", err)
+		code = 1
+	}
+	return code
+}
+
+// greet tells a newcomer how to talk to the member.
+func greet(s *cairn.Server) {
+	addr := s.Addrs()[0].String()
+	fmt.Printf("cairn %s is ready on %s; its data is in %s\n", cairn.Version, addr, s.DataDir())
+	fmt.Printf("  write   cairn ctl --endpoints %s put greeting hello     (or any etcdctl)\n", addr)
+	fmt.Printf("  read    cairn ctl --endpoints %s get greeting\n", addr)
+	fmt.Printf("  health  curl http://%s/health\n", addr)
+}

@@ -1,0 +1,133 @@
+package host
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/node"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+// applyWork is a job of the node, or a call that wants to see the state between two batches.
+type applyWork struct {
+	job  *node.ApplyJob
+	call func()
+}
+
+// compactStep is how many records one step of a compaction looks at; traffic goes first between two steps.
+const compactStep = 500
+
+// applier owns the machine.
+func (h *Host) applier() {
+	defer h.wg.Done()
+	var box []applyWork
+	var eff machine.Effects
+	compact := compactor{host: h, hashed: make(chan compactHashed, 1)}
+	defer compact.stop()
+	if err := compact.run(); err != nil {
+		h.fail(engineError(err))
+		return
+	}
+	for {
+		if compact.due() {
+			select {
+			case <-h.stop:
+				return
+			case <-h.applies.wake:
+			default:
+			}
+		} else {
+			select {
+			case <-h.stop:
+				return
+			case <-h.applies.wake:
+			case r := <-compact.hashed:
+				compact.hashDone(r)
+			}
+		}
+		box = h.applies.take(box)
+		for _, w := range box {
+			if w.call != nil {
+				w.call()
+				continue
+			}
+			if !h.apply(w.job, &eff) {
+				return
+			}
+		}
+		if err := compact.run(); err != nil {
+			h.fail(engineError(err))
+			return
+		}
+	}
+}
+
+func (h *Host) apply(job *node.ApplyJob, eff *machine.Effects) bool {
+	eff.Reset()
+	began := time.Now()
+	if err := h.machine.Apply(job.Entries, eff); err != nil {
+		h.fail(engineError(err))
+		return false
+	}
+	h.cfg.Metrics.observeApply(time.Since(began), len(job.Entries))
+	var n int64
+	for _, e := range job.Entries {
+		n += int64(len(e.GetData()))
+	}
+	h.appliedBytes.Add(n)
+	v := h.machine.View()
+	h.leaseEffects(eff, v)
+	h.hub.Publish(v.KV.Rev(), eff.Changes)
+	h.cfg.Metrics.Events.Add(float64(len(eff.Changes)))
+	h.queue.deliver(eff.Results)
+	h.loopBox.put(applied{job, eff.Conf})
+	h.announced(v)
+	return true
+}
+
+// leaseEffects keeps the deadlines in step with the table of leases.
+func (h *Host) leaseEffects(eff *machine.Effects, v *machine.View) {
+	promoted := eff.NewTerm != 0 && eff.NewTerm == h.leadTerm.Load()
+	if promoted {
+		h.leaseMu.Lock()
+		h.deadlines.Reset(h.now(), v.Leases.Each)
+		h.leaseMu.Unlock()
+		if cs := v.Cluster.ConfState(); len(cs.Voters) == 1 && cs.Voters[0] == uint64(h.cfg.MemberID) {
+			h.soleReady.Store(true)
+		}
+		h.announce(v)
+	}
+	if len(eff.Leases) == 0 || h.leadTerm.Load() == 0 {
+		return
+	}
+	now := h.now()
+	revoked := false
+	h.leaseMu.Lock()
+	defer h.leaseMu.Unlock()
+	for _, e := range eff.Leases {
+		if e.Revoked {
+			revoked = true
+			h.deadlines.Forget(e.Lease.ID)
+			h.cfg.Metrics.LeaseRevoked.Inc()
+		} else {
+			h.deadlines.Set(now, e.Lease)
+		}
+	}
+	if revoked {
+		close(h.leaseGone)
+		h.leaseGone = make(chan struct{})
+	}
+}
+
+// proposeOwn queues a command that nobody waits for.
+func (h *Host) proposeOwn(kind wire.Kind, m proto.Message) {
+	body, err := proto.Marshal(m)
+	if err != nil {
+		return
+	}
+	c := wire.Command{ID: h.queue.nextID(), Kind: kind, Body: body}
+	// A full queue drops it; what asked for it will ask again.
+	_ = h.queue.add(c.ID, wire.AppendCommand(make([]byte, 0, wire.CommandSize(&c)), &c), nil)
+}

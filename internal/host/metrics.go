@@ -1,0 +1,117 @@
+package host
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics are the figures of a host, under etcd's names (v3-gateway-http.md section 7).
+type Metrics struct {
+	reg prometheus.Registerer
+
+	LeaderChanges    prometheus.Counter
+	ProposalsPending prometheus.Gauge
+	ProposalsFailed  prometheus.Counter
+	LeaseGranted     prometheus.Counter
+	LeaseRevoked     prometheus.Counter
+	LeaseRenewed     prometheus.Counter
+	LeaseExpired     prometheus.Counter
+	SlowApply        prometheus.Counter
+	Apply            prometheus.Observer
+	Fsync            prometheus.Observer
+	BackendCommit    prometheus.Observer
+	CompactPause     prometheus.Observer
+	CompactTotal     prometheus.Observer
+	CompactLast      prometheus.Gauge
+	CompactKeys      prometheus.Counter
+	Events           prometheus.Counter
+}
+
+const slowApply = 100 * time.Millisecond
+
+// NewMetrics registers the figures that do not depend on a running host.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{reg: reg}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, start float64, n int) prometheus.Observer {
+		c := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(start, 2, n)})
+		reg.MustRegister(c)
+		return c
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		reg.MustRegister(g)
+		return g
+	}
+	m.LeaderChanges = counter("etcd_server_leader_changes_seen_total", "The number of leader changes seen.")
+	m.ProposalsPending = gauge("etcd_server_proposals_pending", "The current number of pending proposals.")
+	m.ProposalsFailed = counter("etcd_server_proposals_failed_total", "The total number of failed proposals seen.")
+	m.LeaseGranted = counter("etcd_debugging_lease_granted_total", "The total number of granted leases.")
+	m.LeaseRevoked = counter("etcd_debugging_lease_revoked_total", "The total number of revoked leases.")
+	m.LeaseRenewed = counter("etcd_debugging_lease_renewed_total", "The number of renewed leases seen by the leader.")
+	m.LeaseExpired = counter("etcd_debugging_server_lease_expired_total", "The total number of expired leases.")
+	m.SlowApply = counter("etcd_server_slow_apply_total", "The total number of slow apply batches.")
+	m.Apply = histogram("etcd_server_apply_duration_seconds", "How long a batch of entries takes to apply.", 0.0001, 20)
+	m.Fsync = histogram("etcd_disk_wal_fsync_duration_seconds", "How long a sync of the log takes.", 0.001, 14)
+	m.BackendCommit = histogram("etcd_disk_backend_commit_duration_seconds", "How long it takes to make the database durable.", 0.001, 14)
+	m.CompactPause = histogram("etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds", "How long one step of a compaction takes.", 1, 13)
+	m.CompactTotal = histogram("etcd_debugging_mvcc_db_compaction_total_duration_milliseconds", "How long a compaction takes.", 100, 14)
+	m.CompactLast = gauge("etcd_debugging_mvcc_db_compaction_last", "The unix time of the last compaction.")
+	m.CompactKeys = counter("etcd_debugging_mvcc_db_compaction_keys_total", "The number of records removed by compactions.")
+	m.Events = counter("etcd_debugging_mvcc_events_total", "The number of changes handed to watchers.")
+	return m
+}
+
+// observe registers the figures that are read off a running host.
+func (m *Metrics) observe(h *Host) {
+	gauge := func(name, help string, f func() float64) {
+		m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
+	}
+	constant := func(name, label, value string) {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: "Which one it is; the value is 1.", ConstLabels: prometheus.Labels{label: value}})
+		g.Set(1)
+		m.reg.MustRegister(g)
+	}
+	flag := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	gauge("etcd_server_has_leader", "Whether a leader is known.", func() float64 { return flag(h.Leader() != 0) })
+	gauge("etcd_server_is_leader", "Whether this member leads.", func() float64 { return flag(h.IsLeader()) })
+	gauge("etcd_server_is_learner", "Whether this member is a learner.", func() float64 {
+		me, _ := h.View().Cluster.Member(h.cfg.MemberID)
+		return flag(me.IsLearner)
+	})
+	gauge("etcd_server_proposals_committed_total", "The last committed log index.", func() float64 { return float64(h.Committed()) })
+	gauge("etcd_server_proposals_applied_total", "The last applied log index.", func() float64 { return float64(h.View().Applied) })
+	gauge("etcd_server_quota_backend_bytes", "The database's quota in bytes.", func() float64 { return float64(h.cfg.QuotaBytes) })
+	gauge("etcd_mvcc_db_total_size_in_bytes", "The database's size on disk in bytes.", func() float64 { return float64(h.size.Load()) })
+	gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "The part of the database's size that is in use.", func() float64 { return float64(h.sizeInUse.Load()) })
+	gauge("etcd_debugging_mvcc_keys_total", "The number of keys.", func() float64 { return float64(h.KV().Keys()) })
+	gauge("etcd_debugging_mvcc_current_revision", "The store's current revision.", func() float64 { return float64(h.KV().Rev()) })
+	gauge("etcd_debugging_mvcc_compact_revision", "The store's compaction revision.", func() float64 { return float64(h.KV().CompactRev()) })
+	gauge("etcd_debugging_mvcc_watch_stream_total", "The number of watch streams.", func() float64 { return float64(h.hub.Stats().Streams) })
+	gauge("etcd_debugging_mvcc_watcher_total", "The number of watchers.", func() float64 { return float64(h.hub.Stats().Watchers) })
+	gauge("etcd_debugging_mvcc_slow_watcher_total", "The number of watchers that read from history.", func() float64 { return float64(h.hub.Stats().Slow) })
+	gauge("etcd_debugging_mvcc_pending_events_total", "The number of changes that wait to be sent.", func() float64 { return float64(h.hub.Stats().Pending) })
+	gauge("etcd_disk_wal_write_bytes_total", "The size of the log in bytes.", func() float64 { return float64(h.log.Size().Bytes) })
+	constant("etcd_server_version", "server_version", h.cfg.Version)
+	constant("etcd_server_go_version", "server_go_version", runtime.Version())
+	constant("etcd_server_id", "server_id", h.cfg.MemberID.String())
+	constant("etcd_cluster_version", "cluster_version", "3.7")
+}
+
+func (m *Metrics) observeApply(took time.Duration, entries int) {
+	m.Apply.Observe(took.Seconds())
+	if took > slowApply*time.Duration(max(1, entries/100)) {
+		m.SlowApply.Inc()
+	}
+}

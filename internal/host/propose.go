@@ -1,0 +1,227 @@
+package host
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-kv/cairn/internal/cluster"
+	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+const (
+	maxApplyGap   = 5000      // committed and not yet applied entries above which requests are refused
+	maxQueueBytes = 256 << 20 // commands that wait to be proposed
+	maxQueue      = 100_000
+)
+
+// proposals are the commands that wait to be proposed, and the tickets of those that wait for their effect.
+type proposals struct {
+	base    uint64
+	counter atomic.Uint64
+	maxSize int
+	pool    sync.Pool
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	queue   [][]byte
+	bytes   int
+	tickets map[uint64]*ticket
+	closed  error
+}
+
+// ticket is one caller's wait for the effect of its command.
+type ticket struct {
+	done     chan struct{}
+	res      machine.Result
+	deadline time.Duration
+}
+
+func (p *proposals) init(id cluster.ID, maxSize int) {
+	// etcd's form: the member, the start time, a counter. IDs of one member never repeat.
+	p.base = uint64(id)<<48 | (uint64(time.Now().UnixMilli())&(1<<40-1))<<8
+	p.maxSize = maxSize
+	p.tickets = map[uint64]*ticket{}
+	p.wake = make(chan struct{}, 1)
+	p.pool.New = func() any { return &ticket{done: make(chan struct{}, 1)} }
+}
+
+func (p *proposals) nextID() uint64 { return p.base + p.counter.Add(1) }
+
+// Propose puts a command into the log and waits for its effect. The error is the command's own refusal, or tells that
+// its outcome is not known.
+func (h *Host) Propose(ctx context.Context, kind wire.Kind, body []byte) (machine.Result, error) {
+	p := &h.queue
+	c := wire.Command{ID: p.nextID(), Kind: kind, Body: body}
+	n := wire.CommandSize(&c)
+	if n > p.maxSize {
+		return machine.Result{}, wire.ErrRequestTooLarge
+	}
+	if err := h.Failed(); err != nil {
+		return machine.Result{}, err
+	}
+	if h.commit.Load() > h.machine.View().Applied+maxApplyGap {
+		return machine.Result{}, wire.ErrTooManyRequests
+	}
+	t := p.pool.Get().(*ticket)
+	t.deadline = h.now() + h.RequestTimeout()
+	if err := p.add(c.ID, wire.AppendCommand(make([]byte, 0, n), &c), t); err != nil {
+		return machine.Result{}, err
+	}
+	h.cfg.Metrics.ProposalsPending.Inc()
+	defer h.cfg.Metrics.ProposalsPending.Dec()
+	select {
+	case <-t.done:
+		res := t.res
+		t.res = machine.Result{}
+		p.pool.Put(t)
+		if res.Err != nil {
+			if _, refused := res.Err.(*outcome); refused {
+				h.cfg.Metrics.ProposalsFailed.Inc()
+				return machine.Result{}, res.Err.(*outcome).err
+			}
+		}
+		return res, res.Err
+	case <-ctx.Done():
+		p.forget(c.ID)
+		h.cfg.Metrics.ProposalsFailed.Inc()
+		return machine.Result{}, h.contextError(ctx)
+	}
+}
+
+// outcome marks an error that says nothing about the command's effect.
+type outcome struct{ err error }
+
+func (o *outcome) Error() string { return o.err.Error() }
+
+func (h *Host) contextError(ctx context.Context) error {
+	if ctx.Err() == context.Canceled {
+		return wire.ErrCanceled
+	}
+	return wire.ErrTimeout
+}
+
+// ProposeMessage is Propose for a message.
+func (h *Host) ProposeMessage(ctx context.Context, kind wire.Kind, m proto.Message) (machine.Result, error) {
+	body, err := proto.Marshal(m)
+	if err != nil {
+		return machine.Result{}, err
+	}
+	return h.Propose(ctx, kind, body)
+}
+
+func (p *proposals) add(id uint64, b []byte, t *ticket) error {
+	p.mu.Lock()
+	if p.closed != nil {
+		p.mu.Unlock()
+		return wire.ErrStopped
+	}
+	if len(p.queue) >= maxQueue || p.bytes+len(b) > maxQueueBytes {
+		p.mu.Unlock()
+		return wire.ErrTooManyRequests
+	}
+	p.queue = append(p.queue, b)
+	p.bytes += len(b)
+	if t != nil {
+		p.tickets[id] = t
+	}
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// take moves the waiting commands out.
+func (p *proposals) take() [][]byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.queue
+	p.queue, p.bytes = nil, 0
+	return q
+}
+
+// putBack returns commands that could not be proposed yet.
+func (p *proposals) putBack(cmds [][]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue = append(cmds, p.queue...)
+	for _, c := range cmds {
+		p.bytes += len(c)
+	}
+}
+
+func (p *proposals) forget(id uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.tickets, id)
+}
+
+// deliver answers the tickets of the results.
+func (p *proposals) deliver(results []machine.Result) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range results {
+		if t := p.tickets[results[i].ID]; t != nil {
+			delete(p.tickets, results[i].ID)
+			t.res = results[i]
+			t.done <- struct{}{}
+		}
+	}
+}
+
+// expire fails tickets that have waited too long: whether their commands take effect is open.
+func (p *proposals) expire(now time.Duration, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, t := range p.tickets {
+		if t.deadline <= now {
+			delete(p.tickets, id)
+			t.res.Err = &outcome{err}
+			t.done <- struct{}{}
+		}
+	}
+}
+
+// failAll fails every ticket, and those to come if the host stops.
+func (p *proposals) failAll(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == ErrStopping {
+		p.closed, err = err, wire.ErrStopped
+	}
+	p.queue, p.bytes = nil, 0
+	for id, t := range p.tickets {
+		delete(p.tickets, id)
+		t.res.Err = &outcome{err}
+		t.done <- struct{}{}
+	}
+}
+
+// HasSpace reports whether the database may grow by cost bytes. If it may not, it raises the NOSPACE alarm.
+func (h *Host) HasSpace(ctx context.Context, cost int) bool {
+	if cost == 0 {
+		return true
+	}
+	if !h.noSpace.Load() && (h.cfg.QuotaBytes <= 0 || h.size.Load()+int64(cost) < h.cfg.QuotaBytes) {
+		return true
+	}
+	for _, a := range h.View().Alarms {
+		if a.Type == pb.AlarmType_NOSPACE && a.Member == h.cfg.MemberID {
+			return false
+		}
+	}
+	h.cfg.Logger.Warn("database space exceeded, raising alarm", "size", h.size.Load(), "quota", h.cfg.QuotaBytes, "disk-full", h.noSpace.Load())
+	_, err := h.ProposeMessage(ctx, wire.KindAlarm, &pb.AlarmRequest{
+		Action: pb.AlarmRequest_ACTIVATE, MemberID: uint64(h.cfg.MemberID), Alarm: pb.AlarmType_NOSPACE})
+	if err != nil {
+		h.cfg.Logger.Warn("failed to raise alarm", "alarm", "NOSPACE", "error", err.Error())
+	}
+	return false
+}

@@ -1,0 +1,102 @@
+package host
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/cairn-kv/cairn/internal/node"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+const maxReads = 100_000 // linearizable reads that wait at a time
+
+// read is one caller's wait for a linearizable view.
+type read struct {
+	done     chan error
+	deadline time.Duration
+	index    uint64 // known once the round is over
+}
+
+// Read waits until the view holds everything that was acknowledged before the call.
+func (h *Host) Read(ctx context.Context) error {
+	if h.soleReady.Load() {
+		// The only voter acknowledges a write after it is in the view, and nobody else can.
+		return nil
+	}
+	r := &read{done: make(chan error, 1), deadline: h.now() + h.RequestTimeout()}
+	h.loopBox.put(readRequest{r})
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-h.stop:
+		return wire.ErrStopped
+	}
+}
+
+// reads are the reads that the loop knows of.
+type reads struct {
+	next    node.ReadTicket
+	waiting map[node.ReadTicket]*read // for a read index
+	behind  []*read                   // for the machine to get there, by index
+}
+
+func (rs *reads) add(r *read) node.ReadTicket {
+	rs.next++
+	if len(rs.waiting) >= maxReads {
+		r.done <- wire.ErrTooManyRequests
+		return rs.next
+	}
+	rs.waiting[rs.next] = r
+	return rs.next
+}
+
+func (rs *reads) done(rounds []node.ReadsDone) {
+	for _, d := range rounds {
+		for _, t := range d.Tickets {
+			r := rs.waiting[t]
+			if r == nil {
+				continue
+			}
+			delete(rs.waiting, t)
+			if d.Err != nil {
+				r.done <- d.Err
+				continue
+			}
+			r.index = d.Index
+			rs.behind = append(rs.behind, r)
+		}
+	}
+}
+
+func (rs *reads) release(applied uint64) {
+	rs.behind = slices.DeleteFunc(rs.behind, func(r *read) bool {
+		if r.index <= applied {
+			r.done <- nil
+			return true
+		}
+		return false
+	})
+}
+
+func (rs *reads) expire(now time.Duration) {
+	for t, r := range rs.waiting {
+		if r.deadline <= now {
+			delete(rs.waiting, t)
+			r.done <- wire.ErrTimeout
+		}
+	}
+}
+
+func (rs *reads) failAll(err error) {
+	for t, r := range rs.waiting {
+		delete(rs.waiting, t)
+		r.done <- err
+	}
+	for _, r := range rs.behind {
+		r.done <- err
+	}
+	rs.behind = nil
+}

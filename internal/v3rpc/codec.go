@@ -1,0 +1,49 @@
+package v3rpc
+
+import (
+	"fmt"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+// raw receives a request body as it came.
+type raw struct{ b []byte }
+
+// codec passes frames and raw bodies on without encoding them; everything else is protobuf.
+type codec struct{}
+
+func (codec) Name() string { return "proto" }
+
+func (codec) Marshal(v any) (mem.BufferSlice, error) {
+	switch m := v.(type) {
+	case *wire.Frame:
+		out := make(mem.BufferSlice, len(m.Bufs))
+		for i, b := range m.Bufs {
+			out[i] = mem.SliceBuffer(b)
+		}
+		return out, nil
+	case proto.Message:
+		b, err := proto.Marshal(m)
+		if err != nil {
+			return nil, err
+		}
+		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+	}
+	return nil, fmt.Errorf("v3rpc: cannot encode %T", v)
+}
+
+func (codec) Unmarshal(data mem.BufferSlice, v any) error {
+	switch m := v.(type) {
+	case *raw:
+		m.b = data.Materialize()
+		return nil
+	case proto.Message:
+		buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
+		defer buf.Free()
+		return proto.Unmarshal(buf.ReadOnlyData(), m)
+	}
+	return fmt.Errorf("v3rpc: cannot decode %T", v)
+}

@@ -1,0 +1,128 @@
+package v3rpc
+
+import (
+	"context"
+	"log/slog"
+	"time"
+	"unicode/utf8"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+// gate is what every call passes before its handler (v3-grpc.md section 3).
+type gate struct {
+	*core
+	leads *leaderWatch
+}
+
+const slowRequest = 300 * time.Millisecond
+
+func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	m := g.cfg.Metrics.method(info.FullMethod)
+	m.started.Inc()
+	m.received.Inc()
+	began := time.Now()
+	resp, err := g.admit(ctx, info.FullMethod, m, serializableRange(info.FullMethod, req))
+	if err == nil {
+		resp, err = handler(ctx, req)
+	}
+	if err != nil {
+		resp = nil
+	} else {
+		m.sent.Inc()
+	}
+	m.handled(status.Code(err)).Inc()
+	if took := time.Since(began); took > slowRequest {
+		g.cfg.Logger.Warn("request stats", slog.String("method", info.FullMethod), slog.String("took", took.String()))
+	}
+	return resp, err
+}
+
+// serializableRange reports whether the request is one that a learner answers.
+func serializableRange(method string, req any) bool {
+	r, ok := req.(*raw)
+	if !ok || method != pb.KV_Range_FullMethodName {
+		return false
+	}
+	q, ok := wire.ParseRangeRequest(r.b)
+	return ok && q.Serializable
+}
+
+// admit checks what does not depend on the method's own rules.
+func (g *gate) admit(ctx context.Context, method string, m *methodMetrics, serializable bool) (any, error) {
+	if me, ok := g.View().Cluster.Member(g.MemberID()); ok && me.IsLearner && !serializable &&
+		method != pb.Maintenance_Status_FullMethodName && method != pb.Maintenance_Snapshot_FullMethodName {
+		return nil, wire.ErrNotSupportedForLearner
+	}
+	version := "unknown"
+	if vs := metadata.ValueFromIncomingContext(ctx, "client-api-version"); len(vs) > 0 {
+		version = vs[0]
+		if !utf8.ValidString(version) {
+			return nil, wire.ErrInvalidClientAPIVersion
+		}
+	}
+	g.cfg.Metrics.client(m.unary, version).Inc()
+	if needsLeader(ctx) && g.Leader() == 0 {
+		return nil, wire.ErrNoLeader
+	}
+	return nil, nil
+}
+
+func needsLeader(ctx context.Context) bool {
+	vs := metadata.ValueFromIncomingContext(ctx, "hasleader")
+	return len(vs) > 0 && vs[0] == "true"
+}
+
+func (g *gate) stream(srv any, st grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	m := g.cfg.Metrics.method(info.FullMethod)
+	m.started.Inc()
+	_, err := g.admit(st.Context(), info.FullMethod, m, false)
+	if err == nil {
+		counted := &countedStream{ServerStream: st, m: m, ctx: st.Context()}
+		if needsLeader(st.Context()) {
+			ctx, cancel := context.WithCancelCause(st.Context())
+			counted.ctx = ctx
+			leave := g.leads.join(cancel)
+			err = handler(srv, counted)
+			if context.Cause(ctx) == wire.ErrNoLeader {
+				err = wire.ErrNoLeader
+			}
+			leave()
+			cancel(nil)
+		} else {
+			err = handler(srv, counted)
+		}
+	}
+	m.handled(status.Code(err)).Inc()
+	return err
+}
+
+// countedStream counts messages, and may end earlier than the call.
+type countedStream struct {
+	grpc.ServerStream
+	m   *methodMetrics
+	ctx context.Context
+}
+
+func (s *countedStream) Context() context.Context { return s.ctx }
+
+func (s *countedStream) SendMsg(m any) error {
+	err := s.ServerStream.SendMsg(m)
+	if err == nil {
+		s.m.sent.Inc()
+	}
+	return err
+}
+
+func (s *countedStream) RecvMsg(m any) error {
+	err := s.ServerStream.RecvMsg(m)
+	if err == nil {
+		s.m.received.Inc()
+	}
+	return err
+}

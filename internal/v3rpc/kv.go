@@ -1,0 +1,263 @@
+package v3rpc
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/mvcc"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+type kvServer struct{ *core }
+
+// What a write is taken to add to the database (v3-grpc.md section 16.3).
+const (
+	putCost   = 256
+	leaseCost = 64
+)
+
+func (s *kvServer) rangeKeys(ctx context.Context, body []byte) (*wire.Frame, error) {
+	q, ok := wire.ParseRangeRequest(body)
+	if !ok {
+		return nil, wire.Malformed("RangeRequest")
+	}
+	if err := checkRange(&q); err != nil {
+		return nil, err
+	}
+	if !q.Serializable {
+		if err := s.Read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	v := s.View()
+	res, err := s.pins.read(v.KV, &q)
+	if err != nil {
+		return nil, err
+	}
+	return rangeFrame(s.header(v, v.KV.Rev()), &res), nil
+}
+
+func (s *kvServer) put(ctx context.Context, body []byte) (*wire.Frame, error) {
+	p, ok := wire.ParsePut(body)
+	if !ok {
+		return nil, wire.Malformed("PutRequest")
+	}
+	if !s.HasSpace(ctx, putCost+len(p.Key)+len(p.Value)) {
+		return nil, wire.ErrNoSpace
+	}
+	if err := checkPut(&p); err != nil {
+		return nil, err
+	}
+	res, err := s.Propose(ctx, wire.KindPut, body)
+	if err != nil {
+		return nil, err
+	}
+	if !p.PrevKV {
+		res.Prev = ""
+	}
+	b := wire.NewBuilder(64 + len(res.Prev))
+	appendHeader(b, s.answer(&res))
+	if res.Prev != "" {
+		b.Record(2, res.Prev, 0)
+	}
+	return b.Frame(), nil
+}
+
+// answer is the header of a write's answer.
+func (c *core) answer(res *machine.Result) wire.Header {
+	return wire.Header{ClusterID: uint64(c.ClusterID()), MemberID: uint64(c.MemberID()), Revision: res.Rev, Term: res.Term}
+}
+
+func (s *kvServer) deleteRange(ctx context.Context, body []byte) (*wire.Frame, error) {
+	d, ok := wire.ParseDelete(body)
+	if !ok {
+		return nil, wire.Malformed("DeleteRangeRequest")
+	}
+	if len(d.Key) == 0 {
+		return nil, wire.ErrEmptyKey
+	}
+	res, err := s.Propose(ctx, wire.KindDeleteRange, body)
+	if err != nil {
+		return nil, err
+	}
+	h := s.answer(&res)
+	return deleteFrame(&h, res.Deleted, res.PrevKVs), nil
+}
+
+func (s *kvServer) txn(ctx context.Context, body []byte) (*wire.Frame, error) {
+	t, ok := wire.ParseTxn(body)
+	if !ok {
+		return nil, wire.Malformed("TxnRequest")
+	}
+	if !s.HasSpace(ctx, txnCost(t)) {
+		return nil, wire.ErrNoSpace
+	}
+	if err := checkTxn(t, s.cfg.MaxTxnOps); err != nil {
+		return nil, err
+	}
+	if t.ReadOnly() {
+		return s.readTxn(ctx, t)
+	}
+	res, err := s.Propose(ctx, wire.KindTxn, body)
+	if err != nil {
+		return nil, err
+	}
+	h := s.answer(&res)
+	return txnFrame(&h, res.Txn), nil
+}
+
+// readTxn answers a txn of plain ranges from a view, without the log.
+func (s *kvServer) readTxn(ctx context.Context, t *wire.TxnRequest) (*wire.Frame, error) {
+	serializable := true
+	for _, branch := range [][]wire.Op{t.Success, t.Failure} {
+		for _, op := range branch {
+			serializable = serializable && op.Range.Serializable
+		}
+	}
+	if !serializable {
+		if err := s.Read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	v := s.View()
+	res, err := machine.ReadTxn(v.KV, t)
+	if err != nil {
+		return nil, err
+	}
+	h := s.header(v, v.KV.Rev())
+	return txnFrame(&h, res), nil
+}
+
+func (s *kvServer) compact(ctx context.Context, body []byte) (*wire.Frame, error) {
+	var q pb.CompactionRequest
+	if proto.Unmarshal(body, &q) != nil {
+		return nil, wire.Malformed("CompactionRequest")
+	}
+	res, err := s.Propose(ctx, wire.KindCompaction, body)
+	if q.Physical && res.CompactRev > 0 {
+		// Also after a refusal: whoever asks for it wants storage to be done with what was asked before.
+		if werr := s.AwaitCompaction(ctx, res.CompactRev); err == nil {
+			err = werr
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := wire.NewBuilder(64)
+	appendHeader(b, s.answer(&res))
+	return b.Frame(), nil
+}
+
+// rangeStream sends a range in chunks that are read one after the other at one revision (v3-grpc.md section 8).
+func (s *kvServer) rangeStream(st grpc.ServerStream) error {
+	req := new(raw)
+	if err := st.RecvMsg(req); err != nil {
+		return err
+	}
+	q, ok := wire.ParseRangeRequest(req.b)
+	if !ok {
+		return wire.Malformed("RangeRequest")
+	}
+	if err := checkRange(&q); err != nil {
+		return err
+	}
+	if q.Order != wire.SortNone && !(q.Target == wire.SortByKey && q.Order == wire.SortAscend) {
+		return wire.ErrStreamSort
+	}
+	if q.Filtered() {
+		return wire.ErrStreamFilter
+	}
+	if !q.Serializable {
+		if err := s.Read(st.Context()); err != nil {
+			return err
+		}
+	}
+	v := s.View()
+	h := s.header(v, v.KV.Rev())
+	if q.CountOnly {
+		res, err := v.KV.Range(&q)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(wrapRange(rangeFrame(h, &res)))
+	}
+	return s.chunks(st, v.KV, &q, h)
+}
+
+const firstChunk = 10
+
+// chunks walks the range on one view: the revision is pinned, and nothing that happens meanwhile is in the way.
+func (s *kvServer) chunks(st grpc.ServerStream, kv mvcc.View, q *wire.RangeRequest, h wire.Header) error {
+	pages, err := s.pager(kv, q)
+	if err != nil {
+		return err
+	}
+	for limit := firstChunk; ; {
+		res, last, err := pages(limit)
+		if err != nil {
+			return err
+		}
+		if last {
+			return st.SendMsg(wrapRange(rangeFrame(h, &res)))
+		}
+		res.Count, res.More = 0, false
+		f := rangeFrame(wire.Header{}, &res)
+		if err := st.SendMsg(wrapRange(f)); err != nil {
+			return err
+		}
+		switch half := s.cfg.MaxRequestBytes / 2; {
+		case f.Size < half:
+			limit *= 2
+		case f.Size > 2*half:
+			limit = max(1, limit/2)
+		}
+	}
+}
+
+// pager returns a function that gives the next n records of the range. The last page carries count and more.
+func (s *kvServer) pager(kv mvcc.View, q *wire.RangeRequest) (func(n int) (res mvcc.Result, last bool, err error), error) {
+	if err := kv.CheckRev(q.Revision); err != nil {
+		return nil, err
+	}
+	old := q.Revision > 0 && q.Revision < kv.Rev()
+	if pinned, ok := s.pins.find(q.Revision); old && ok {
+		kv, old = pinned, false
+	}
+	if old {
+		// Pages of an old revision would each look at every key: it is read once.
+		all, err := kv.Range(q)
+		return func(n int) (mvcc.Result, bool, error) {
+			res := all
+			if n < len(all.KVs) {
+				res.KVs, all.KVs = all.KVs[:n:n], all.KVs[n:]
+				return res, false, nil
+			}
+			return res, true, nil
+		}, err
+	}
+	page, left, count := *q, q.Limit, int64(-1)
+	return func(n int) (mvcc.Result, bool, error) {
+		page.Limit = int64(n)
+		if q.Limit > 0 {
+			page.Limit = min(page.Limit, left)
+		}
+		res, err := kv.Range(&page)
+		if err != nil {
+			return res, false, err
+		}
+		if count < 0 {
+			count = res.Count
+		}
+		left -= int64(len(res.KVs))
+		if !res.More || (q.Limit > 0 && left == 0) {
+			res.Count = count
+			return res, true, nil
+		}
+		page.Key = append([]byte(res.KVs[len(res.KVs)-1].Key()), 0)
+		return res, false, nil
+	}, nil
+}

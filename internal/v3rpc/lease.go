@@ -1,0 +1,136 @@
+package v3rpc
+
+import (
+	"context"
+	"io"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+
+	"github.com/cairn-kv/cairn/internal/lease"
+	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+type leaseServer struct {
+	pb.UnimplementedLeaseServer
+	*core
+}
+
+func (s *leaseServer) LeaseGrant(ctx context.Context, q *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	if !s.HasSpace(ctx, leaseCost) {
+		return nil, wire.ErrNoSpace
+	}
+	picked := q.ID == 0
+	for {
+		if picked {
+			q.ID = s.NewLeaseID()
+		}
+		res, err := s.ProposeMessage(ctx, wire.KindLeaseGrant, q)
+		if err == wire.ErrLeaseExist && picked {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &pb.LeaseGrantResponse{Header: s.message(res.Rev), ID: res.Lease.ID, TTL: res.Lease.TTL}, nil
+	}
+}
+
+func (s *leaseServer) LeaseRevoke(ctx context.Context, q *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
+	res, err := s.ProposeMessage(ctx, wire.KindLeaseRevoke, q)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.LeaseRevokeResponse{Header: s.message(res.Rev)}, nil
+}
+
+// keepAlive answers each request in order. The header is the state before the renewal.
+func (s *leaseServer) keepAlive(st grpc.ServerStream) error {
+	ctx := st.Context()
+	req := new(raw)
+	for {
+		if err := st.RecvMsg(req); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		id, ok := wire.ParseLeaseID(req.b)
+		if !ok {
+			return wire.Malformed("LeaseKeepAliveRequest")
+		}
+		v := s.View()
+		h := s.header(v, v.KV.Rev())
+		limited, cancel := context.WithTimeout(ctx, s.RequestTimeout())
+		ttl, err := s.Renew(limited, id)
+		cancel()
+		if err != nil {
+			if err == context.DeadlineExceeded {
+				err = wire.ErrTimeout
+			}
+			return err
+		}
+		b := wire.NewBuilder(64)
+		appendHeader(b, h)
+		b.Uint(2, uint64(id))
+		b.Uint(3, uint64(ttl))
+		if err := st.SendMsg(b.Frame()); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *leaseServer) LeaseTimeToLive(ctx context.Context, q *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	if err := s.Read(ctx); err != nil {
+		return nil, err
+	}
+	left, known, err := s.Remaining(ctx, q.ID)
+	if err != nil {
+		return nil, err
+	}
+	v := s.View()
+	l, there := v.Leases.Get(q.ID)
+	if !known || !there {
+		return &pb.LeaseTimeToLiveResponse{Header: s.message(0), ID: q.ID, TTL: -1}, nil
+	}
+	r := &pb.LeaseTimeToLiveResponse{Header: s.message(0), ID: q.ID, TTL: int64(left / time.Second), GrantedTTL: l.TTL}
+	if q.Keys {
+		for _, k := range v.Leases.Keys(q.ID) {
+			r.Keys = append(r.Keys, []byte(k))
+		}
+	}
+	return r, nil
+}
+
+func (s *leaseServer) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+	r := &pb.LeaseLeasesResponse{Header: s.message(0)}
+	for _, id := range s.byRemaining(ctx, s.View()) {
+		r.Leases = append(r.Leases, &pb.LeaseStatus{ID: id})
+	}
+	return r, nil
+}
+
+// byRemaining lists the leases; on a leader, which watches them, the one that ends first comes first.
+func (s *leaseServer) byRemaining(ctx context.Context, v *machine.View) []int64 {
+	type row struct {
+		id   int64
+		left time.Duration
+	}
+	var rows []row
+	v.Leases.Each(func(l lease.Lease) bool {
+		r := row{id: l.ID}
+		if s.IsLeader() {
+			r.left, _, _ = s.Remaining(ctx, l.ID)
+		}
+		rows = append(rows, r)
+		return ctx.Err() == nil
+	})
+	slices.SortStableFunc(rows, func(a, b row) int { return int(max(-1, min(1, a.left-b.left))) })
+	ids := make([]int64, len(rows))
+	for i, r := range rows {
+		ids[i] = r.id
+	}
+	return ids
+}

@@ -1,0 +1,156 @@
+// Package v3rpc is etcd's v3 API over gRPC. It checks the shape of requests, turns writes into commands, reads views,
+// and writes answers by reference.
+//
+// It must never change state, or know how a command is replicated: it sees the member through Backend.
+package v3rpc
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-kv/cairn/internal/cluster"
+	"github.com/cairn-kv/cairn/internal/engine"
+	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/watch"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+// Backend is the member behind the API.
+type Backend interface {
+	// View is the state after the last applied batch.
+	View() *machine.View
+	// Read waits until the view holds everything acknowledged before the call.
+	Read(ctx context.Context) error
+	// Propose puts a command into the log and waits for its effect.
+	Propose(ctx context.Context, kind wire.Kind, body []byte) (machine.Result, error)
+	ProposeMessage(ctx context.Context, kind wire.Kind, m proto.Message) (machine.Result, error)
+	// HasSpace reports whether the database may grow by cost bytes, and raises the alarm if it may not.
+	HasSpace(ctx context.Context, cost int) bool
+
+	MemberID() cluster.ID
+	ClusterID() cluster.ID
+	Leader() cluster.ID // 0 if none is known
+	IsLeader() bool
+	Committed() uint64
+	Size() engine.Sizes
+	RequestTimeout() time.Duration
+
+	Hub() *watch.Hub
+	NewLeaseID() int64
+	Renew(ctx context.Context, id int64) (ttlSeconds int64, err error)
+	Remaining(ctx context.Context, id int64) (left time.Duration, known bool, err error)
+
+	// Snapshot is the engine's content and the state it belongs to.
+	Snapshot(ctx context.Context) (engine.View, *machine.View, error)
+	CompactHash(rev int64) (hash uint32, compactedRev int64, ok bool)
+	AwaitCompaction(ctx context.Context, rev int64) error
+	// Tidy asks the engine to give unused space back, in its own time.
+	Tidy()
+}
+
+// Config sets the limits of the API (server-config.md section 2.1).
+type Config struct {
+	Version          string // of the server, x.y.z
+	MaxRequestBytes  int
+	MaxTxnOps        int
+	MaxStreams       uint32 // per connection
+	QuotaBytes       int64
+	ProgressInterval time.Duration
+	ElectionTimeout  time.Duration
+
+	KeepaliveMinTime, KeepaliveInterval, KeepaliveTimeout time.Duration
+
+	Logger  *slog.Logger
+	Metrics *Metrics
+	Options []grpc.ServerOption
+}
+
+const (
+	// OverheadBytes is what a message may be larger than the largest request.
+	OverheadBytes = 512 << 10
+	maxSendBytes  = 1<<31 - 1
+)
+
+// Server is the gRPC server of one member.
+type Server struct {
+	*grpc.Server
+	health *health.Server
+	leads  *leaderWatch
+}
+
+// New makes a server with all services registered.
+func New(b Backend, cfg Config) *Server {
+	s := &Server{health: health.NewServer(), leads: newLeaderWatch(b, cfg.ElectionTimeout)}
+	c := &core{Backend: b, cfg: cfg, pins: newPins()}
+	gate := &gate{core: c, leads: s.leads}
+	opts := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes + OverheadBytes),
+		grpc.MaxSendMsgSize(maxSendBytes),
+		grpc.MaxConcurrentStreams(cfg.MaxStreams),
+		grpc.NumStreamWorkers(uint32(4 * runtime.GOMAXPROCS(0))),
+		grpc.SharedWriteBuffer(true),
+		grpc.UnaryInterceptor(gate.unary),
+		grpc.StreamInterceptor(gate.stream),
+	}
+	if cfg.KeepaliveMinTime > 0 {
+		opts = append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: cfg.KeepaliveMinTime}))
+	}
+	if cfg.KeepaliveInterval > 0 && cfg.KeepaliveTimeout > 0 {
+		opts = append(opts, grpc.KeepaliveParams(keepalive.ServerParameters{Time: cfg.KeepaliveInterval, Timeout: cfg.KeepaliveTimeout}))
+	}
+	s.Server = grpc.NewServer(append(opts, cfg.Options...)...)
+	kv := &kvServer{core: c}
+	s.RegisterService(kvDesc(), kv)
+	s.RegisterService(leaseDesc(), &leaseServer{core: c})
+	pb.RegisterWatchServer(s, &watchServer{core: c})
+	pb.RegisterMaintenanceServer(s, &maintenanceServer{core: c})
+	pb.RegisterClusterServer(s, &clusterServer{core: c})
+	pb.RegisterAuthServer(s, &authServer{core: c})
+	grpc_health_v1.RegisterHealthServer(s, s.health)
+	cfg.Metrics.describe(s.Server)
+	return s
+}
+
+// Shutdown stops serving: gracefully until the context ends, then hard.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.health.Shutdown()
+	done := make(chan struct{})
+	go func() { s.GracefulStop(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.Stop()
+		<-done
+	}
+	s.leads.stop()
+}
+
+// core is what all services share.
+type core struct {
+	Backend
+	cfg  Config
+	pins *pins
+}
+
+func (c *core) header(v *machine.View, rev int64) wire.Header {
+	return wire.Header{ClusterID: uint64(c.ClusterID()), MemberID: uint64(c.MemberID()), Revision: rev, Term: v.Term}
+}
+
+// message is header for services that answer with messages; rev 0 stands for the current revision.
+func (c *core) message(rev int64) *pb.ResponseHeader {
+	v := c.View()
+	if rev == 0 {
+		rev = v.KV.Rev()
+	}
+	return &pb.ResponseHeader{ClusterId: uint64(c.ClusterID()), MemberId: uint64(c.MemberID()), Revision: rev, RaftTerm: v.Term}
+}

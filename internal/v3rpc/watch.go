@@ -1,0 +1,97 @@
+package v3rpc
+
+import (
+	"context"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/cairn-kv/cairn/internal/watch"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+type watchServer struct {
+	pb.UnimplementedWatchServer
+	*core
+}
+
+// Watch runs one stream: this goroutine sends, another reads requests. It ends with the call's context, not when the
+// client stops asking.
+func (s *watchServer) Watch(st pb.Watch_WatchServer) error {
+	ctx, cancel := context.WithCancel(st.Context())
+	defer cancel()
+	interval := s.cfg.ProgressInterval
+	w := s.Hub().NewStream(watch.Config{
+		ClusterID: uint64(s.ClusterID()), MemberID: uint64(s.MemberID()),
+		Term:             func() uint64 { return s.View().Term },
+		ProgressInterval: interval + rand.N(interval/10+1), // so that many streams do not all speak at once
+		FragmentBytes:    s.cfg.MaxRequestBytes + OverheadBytes,
+		Send: func(f *wire.Frame) error {
+			s.cfg.Metrics.watchSent.Inc()
+			return st.SendMsg(f)
+		},
+	})
+	failed := make(chan error, 1)
+	go func() {
+		if err := s.receive(st, w); err != nil {
+			failed <- err
+			cancel()
+		}
+	}()
+	err := w.Run(ctx)
+	select {
+	case rerr := <-failed:
+		err = rerr
+	default:
+	}
+	if cause := context.Cause(st.Context()); cause == wire.ErrNoLeader {
+		return wire.ErrNoLeader
+	}
+	if st.Context().Err() == context.Canceled {
+		return wire.ErrWatchCanceled
+	}
+	return err
+}
+
+func (s *watchServer) receive(st pb.Watch_WatchServer, w *watch.Stream) error {
+	for {
+		q, err := st.Recv()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch r := q.GetRequestUnion().(type) {
+		case *pb.WatchRequest_CreateRequest:
+			if r.CreateRequest != nil {
+				w.Create(creation(r.CreateRequest))
+			}
+		case *pb.WatchRequest_CancelRequest:
+			if r.CancelRequest != nil {
+				w.Cancel(r.CancelRequest.WatchId)
+			}
+		case *pb.WatchRequest_ProgressRequest:
+			w.Progress()
+		}
+	}
+}
+
+func creation(q *pb.WatchCreateRequest) watch.Create {
+	key := q.Key
+	if len(key) == 0 {
+		key = []byte{0}
+	}
+	return watch.Create{
+		Range: wire.ParseRange(key, q.RangeEnd), StartRevision: q.StartRevision, ID: q.WatchId,
+		NoPut:    slices.Contains(q.Filters, pb.WatchCreateRequest_NOPUT),
+		NoDelete: slices.Contains(q.Filters, pb.WatchCreateRequest_NODELETE),
+		PrevKV:   q.PrevKv, Fragment: q.Fragment, Progress: q.ProgressNotify,
+	}
+}
+
+// minProgressInterval is the shortest interval of progress notifications.
+const minProgressInterval = 100 * time.Millisecond
