@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cairn-kv/cairn/internal/v3rpc"
@@ -123,12 +124,8 @@ func (s *splitter) run() error {
 	for {
 		c, err := s.Accept()
 		if err != nil {
-			var ne net.Error
-			if errors.As(err, &ne) && ne.Timeout() {
-				continue
-			}
-			if isTemporary(err) {
-				time.Sleep(10 * time.Millisecond) // out of file descriptors: wait for some to come back
+			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
+				time.Sleep(10 * time.Millisecond) // out of file descriptors: some will come back
 				continue
 			}
 			return err
