@@ -37,6 +37,8 @@ type Server struct {
 	rpc      *v3rpc.Server
 	registry *prometheus.Registry
 	serving  *serving
+	heap     *heapTuner
+	compact  *autoCompactor
 	started  time.Time
 }
 
@@ -46,7 +48,6 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	tune()
 	s := &Server{cfg: cfg, log: cfg.logger(), registry: prometheus.NewRegistry(), started: time.Now()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// The addresses come first: a member that nobody can reach should not touch its data.
@@ -67,6 +68,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := s.serve(listeners); err != nil {
 		return nil, errors.Join(err, s.host.Stop())
 	}
+	s.heap = startHeapTuner()
+	keep, _ := s.cfg.compaction() // Validate has seen it
+	s.compact = startCompactor(s.host, keep, s.log.Warn)
 	s.log.Info("ready to serve client requests")
 	return s, nil
 }
@@ -172,6 +176,8 @@ func refuseForeign(dir string) error {
 
 // Stop ends the member: clients first, then the node; what was acknowledged is on disk when it returns.
 func (s *Server) Stop() error {
+	s.compact.stop()
+	s.heap.stop()
 	s.serving.stop(s.rpc, s.host.RequestTimeout())
 	return s.host.Stop()
 }

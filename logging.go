@@ -4,7 +4,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 )
@@ -49,15 +48,4 @@ func (c *Config) logger() *slog.Logger {
 		return slog.New(slog.NewTextHandler(out, opts))
 	}
 	return slog.New(slog.NewJSONHandler(out, opts))
-}
-
-// gcPercent keeps the heap close to what is alive. The records are most of it and hold no pointers, so collecting more
-// often costs little.
-const gcPercent = 40
-
-// tune sets the garbage collector unless the environment has.
-func tune() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 }

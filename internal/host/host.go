@@ -132,6 +132,7 @@ func Start(cfg Config) (*Host, error) {
 	h.compactions.init(h.machine.Compacted())
 	h.measure()
 	h.cfg.Metrics.observe(h)
+	h.queue.wake <- struct{}{} // the first round elects a sole voter
 	h.wg.Add(4)
 	go h.loop()
 	go h.logger()

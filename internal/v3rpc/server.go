@@ -7,7 +7,6 @@ package v3rpc
 import (
 	"context"
 	"log/slog"
-	"runtime"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -78,6 +77,9 @@ const (
 	// OverheadBytes is what a message may be larger than the largest request.
 	OverheadBytes = 512 << 10
 	maxSendBytes  = 1<<31 - 1
+	// streamWorkers are goroutines that stay, so that a call need not grow a stack of its own. A write keeps one until
+	// it is durable; calls beyond that many get a goroutine each.
+	streamWorkers = 1024
 )
 
 // Server is the gRPC server of one member.
@@ -97,7 +99,7 @@ func New(b Backend, cfg Config) *Server {
 		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes + OverheadBytes),
 		grpc.MaxSendMsgSize(maxSendBytes),
 		grpc.MaxConcurrentStreams(cfg.MaxStreams),
-		grpc.NumStreamWorkers(uint32(4 * runtime.GOMAXPROCS(0))),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.SharedWriteBuffer(true),
 		grpc.UnaryInterceptor(gate.unary),
 		grpc.StreamInterceptor(gate.stream),
