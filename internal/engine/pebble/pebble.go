@@ -47,7 +47,7 @@ var _ engine.Engine = (*Engine)(nil)
 
 // Open opens the engine in dir, which it makes if there is none. A directory
 // that another process has open gives an error that wraps ErrLocked.
-func Open(fs vfs.FS, dir string, o Options) (e *Engine, err error) {
+func Open(fs vfs.FS, dir string, o Options) (*Engine, error) {
 	o = o.withDefaults()
 	if err := fs.MkdirAll(dir, vfs.DirMode); err != nil {
 		return nil, fmt.Errorf("engine: %s: %w", dir, err)
@@ -56,7 +56,7 @@ func Open(fs vfs.FS, dir string, o Options) (e *Engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: %s: %w (%v)", dir, ErrLocked, err)
 	}
-	e = &Engine{lock: lock, dir: dir, views: make(map[*view]struct{})}
+	e := &Engine{lock: lock, dir: dir, views: make(map[*view]struct{})}
 	e.idle.L = &e.mu
 	e.fail = newFailure(func() {
 		e.mu.Lock()

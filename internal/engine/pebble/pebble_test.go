@@ -2,6 +2,8 @@ package pebble_test
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,6 +55,26 @@ func TestSecondOpenIsRefused(t *testing.T) {
 	e, err = pebble.Open(vfs.OS(), dir, small)
 	require.NoError(t, err)
 	require.NoError(t, e.Close())
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	if dir := os.Getenv("CAIRN_TEST_OPEN"); dir != "" { // the second process
+		_, err := pebble.Open(vfs.OS(), dir, small)
+		require.ErrorIs(t, err, pebble.ErrLocked)
+		fmt.Println("refused")
+		return
+	}
+	dir := t.TempDir()
+	e, err := pebble.Open(vfs.OS(), dir, small)
+	require.NoError(t, err)
+	defer e.Close()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestSecondProcessIsRefused$", "-test.v")
+	cmd.Env = append(os.Environ(), "CAIRN_TEST_OPEN="+dir)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "refused")
 }
 
 func TestLargeBatch(t *testing.T) {
