@@ -32,7 +32,7 @@ func place(t *testing.T, data []byte) *vfs.Memory {
 func image(t *testing.T, n, size int) ([]byte, []int64) {
 	t.Helper()
 	fs := newFS(t)
-	l := mustCreate(t, fs, Options{SegmentSize: 64 << 10})
+	l := mustCreate(t, fs, Options{SegmentSize: 8 << 10})
 	for i := 1; i <= n; i++ {
 		e := entry(1, uint64(i), strings.Repeat(string(rune('a'+i%26)), size))
 		require.NoError(t, l.Append(nil, []*raftpb.Entry{e}, true))
