@@ -22,12 +22,15 @@ type Source interface {
 const (
 	queueEntries = 4096     // changes that wait for one stream
 	queueBytes   = 16 << 20 // and the size of their records
-	bigRevision  = 2048     // changes in one revision above which streams read it from history
+	// bigRevision is from how many changes in one revision on streams read it from history. It is below queueEntries.
+	bigRevision = 2048
 )
 
 // Hub knows which streams watch which keys. Publish is called by the apply queue; everything else by the streams.
 type Hub struct {
-	source Source
+	source  Source
+	entries int // queueEntries; tests make it small
+	big     int
 
 	mu      sync.Mutex
 	rev     int64
@@ -38,7 +41,7 @@ type Hub struct {
 
 // NewHub makes a hub at a revision.
 func NewHub(source Source, rev int64) *Hub {
-	return &Hub{source: source, rev: rev, keys: map[string][]*sub{}, streams: map[*Stream]struct{}{}}
+	return &Hub{source: source, entries: queueEntries, big: bigRevision, rev: rev, keys: map[string][]*sub{}, streams: map[*Stream]struct{}{}}
 }
 
 // sub is one stream's interest in one range; all its watchers of that range share it.
@@ -83,7 +86,7 @@ func (h *Hub) Publish(rev int64, changes []wire.Change) {
 
 // revision hands on the changes of one revision. A stream takes all of a revision or none of it.
 func (h *Hub) revision(changes []wire.Change) {
-	big := len(changes) > bigRevision
+	big := len(changes) > h.big
 	for i := range changes {
 		c := &changes[i]
 		key := c.KV.Key()

@@ -72,7 +72,7 @@ func (s *Stream) Create(c Create) {
 	}
 	if w.from <= rev {
 		w.behind = true
-		s.behind = append(s.behind, w)
+		s.arriving = append(s.arriving, w)
 	}
 	s.control = append(s.control, s.created(rev, w.id))
 }

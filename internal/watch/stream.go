@@ -47,6 +47,7 @@ type Stream struct {
 	watchers map[int64]*watcher
 	subs     map[wire.Range]*sub
 	behind   []*watcher
+	arriving []*watcher // behind, and not to be sent anything before their creation is told
 	nextID   int64
 	control  []*wire.Frame
 	progress bool // a progress request waits
@@ -94,7 +95,7 @@ func (s *Stream) lagging() bool { return s.lagFrom != 0 }
 // push queues an event, or notes that the stream lags from its revision on. Called under the hub's mutex.
 func (s *Stream) push(to *sub, ev *Event) {
 	n := len(ev.change.KV) + len(ev.change.Prev)
-	if len(s.queue) >= queueEntries || s.bytes+n > queueBytes {
+	if len(s.queue) >= s.hub.entries || s.bytes+n > queueBytes {
 		s.lag(ev.change.Rev.Main)
 		return
 	}
@@ -172,6 +173,7 @@ func (s *Stream) round() (more bool, err error) {
 	rev, lag := s.take()
 	control, progress := s.control, s.progress
 	s.control, s.progress = nil, false
+	s.behind, s.arriving = append(s.behind, s.arriving...), nil
 	s.space.Broadcast()
 	s.mu.Unlock()
 
@@ -403,6 +405,7 @@ func (s *Stream) allSynced(rev int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.watchers {
+		// A watcher that was created since counts too: the request came before it, but nothing is lost by refusing.
 		if w.behind || w.dead || w.from > rev+1 {
 			return false
 		}
