@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -201,23 +202,31 @@ func TestErrorsOfTheVisitorComeBack(t *testing.T) {
 	require.NoError(t, f.Each("no such bucket", func(_, _ []byte) error { return own }))
 }
 
-// FuzzFile reads damaged files: an error or some pairs, never more.
+// FuzzFile reads a file with some bytes changed: an error or some pairs, and
+// never more. The input is a list of changes, six bytes each: where, and what.
 func FuzzFile(f *testing.F) {
 	good, err := os.ReadFile(fixture)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good, uint32(0), uint64(0))
-	f.Add(good[:4096*3], uint32(4096*2+8), uint64(1))
-	f.Add([]byte("x"), uint32(0), uint64(0))
-	for _, at := range []uint32{16, 24, 32, 40, 4096*3 + 8, 4096*3 + 16, 4096*4 + 12, 4096*5 + 20} {
-		f.Add(good, at, uint64(0xffff))
+	f.Add([]byte{})
+	for _, at := range []uint32{16, 24, 32, 40, 4096 + 32, 4096*2 + 8, 4096*3 + 10, 4096*3 + 16, 4096*4 + 12, 4096*5 + 20} {
+		f.Add(append(binary.LittleEndian.AppendUint32(nil, at), 0xff, 0x01))
+		f.Add(append(binary.LittleEndian.AppendUint32(nil, at), 0x02, 0x00))
 	}
-	f.Fuzz(func(t *testing.T, data []byte, at uint32, change uint64) {
-		data = bytes.Clone(data)
-		if int64(at)+8 <= int64(len(data)) {
-			v := binary.LittleEndian.Uint64(data[at:])
-			binary.LittleEndian.PutUint64(data[at:], v^change)
+	f.Fuzz(func(t *testing.T, changes []byte) {
+		data := bytes.Clone(good)
+		for ; len(changes) >= 6; changes = changes[6:] {
+			at := int(binary.LittleEndian.Uint32(changes)) % (len(data) - 1)
+			data[at] ^= changes[4]
+			data[at+1] ^= changes[5]
+		}
+		// Metas that were hit count all the same.
+		for _, page := range []int{0, 4096} {
+			m := data[page+16:]
+			h := fnv.New64a()
+			h.Write(m[:56])
+			binary.LittleEndian.PutUint64(m[56:], h.Sum64())
 		}
 		fs := vfs.NewMemory()
 		require.NoError(t, vfs.WriteFile(fs, "/db", data))
@@ -226,7 +235,14 @@ func FuzzFile(f *testing.F) {
 			return
 		}
 		defer file.Close()
-		_, _ = file.Status()
+		pairs := 0
+		err = file.All(func(_, _, _ []byte) error { pairs++; return nil })
+		s, statusErr := file.Status()
+		require.Equal(t, err == nil, statusErr == nil)
+		if err == nil {
+			require.Equal(t, pairs, s.Pairs)
+		}
+		require.LessOrEqual(t, pairs, len(data)/16*32)
 		_, _ = file.Buckets()
 		_ = file.CheckSum()
 	})

@@ -140,6 +140,9 @@ func (l *Log) open() (*Recovered, error) {
 	if rec.Entries, err = readEntries(l.fs, l.dir, segs, rec.Start); err != nil {
 		return nil, err
 	}
+	if err := checkCommit(s.path, rec.Start, rec.Entries, s.state); err != nil {
+		return nil, err
+	}
 	l.meta, l.state, l.marks, l.segments, l.off = s.meta, s.state, s.marks, segs, s.end.off
 	l.enc.crc = s.end.crc
 	l.last = rec.Start.Index + uint64(len(rec.Entries))

@@ -114,6 +114,14 @@ func readEntries(fs vfs.FS, dir string, segs []segment, start Mark) ([]*raftpb.E
 	return entries, err
 }
 
+// checkCommit makes sure that everything committed is there.
+func checkCommit(path string, start Mark, entries []*raftpb.Entry, hs *raftpb.HardState) error {
+	if last, commit := start.Index+uint64(len(entries)), hs.GetCommit(); last < commit {
+		return &CorruptError{File: path, Reason: fmt.Sprintf("the last entry is %d, but %d was committed", last, commit)}
+	}
+	return nil
+}
+
 // repair cuts a torn write off the last segment, after making a copy of it.
 // The result is durable.
 func repair(fs vfs.FS, s *summary) (*Repair, error) {

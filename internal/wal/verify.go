@@ -88,8 +88,8 @@ func Verify(fs vfs.FS, dir string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if last, commit := rep.Marks[start].Index+uint64(len(entries)), rep.HardState.GetCommit(); last < commit {
-		return nil, &CorruptError{File: rep.Segments[len(segs)-1], Reason: fmt.Sprintf("the last entry is %d, but %d was committed", last, commit)}
+	if err := checkCommit(rep.Segments[len(segs)-1], rep.Marks[start], entries, rep.HardState); err != nil {
+		return nil, err
 	}
 	return rep, nil
 }

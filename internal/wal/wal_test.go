@@ -179,6 +179,17 @@ func TestLostMiddleSegmentIsNoticed(t *testing.T) {
 	require.ErrorContains(t, err, "no mark")
 }
 
+func TestMissingCommittedEntriesAreNoticed(t *testing.T) {
+	fs := newFS(t)
+	l := mustCreate(t, fs, Options{SegmentSize: 4096})
+	require.NoError(t, l.Append(hard(1, 1, 9), run(1, 1, 5), true))
+	require.NoError(t, l.Close())
+	_, _, err := Open(fs, "/m/wal", Options{})
+	require.ErrorContains(t, err, "the last entry is 5, but 9 was committed")
+	_, err = Verify(fs, "/m/wal")
+	require.ErrorContains(t, err, "the last entry is 5, but 9 was committed")
+}
+
 func TestSecondOpenIsRefused(t *testing.T) {
 	for _, fs := range []vfs.FS{vfs.OS(), newFS(t)} {
 		dir := "/m/wal"
