@@ -83,7 +83,7 @@ func (s *Server) open() (err error) {
 	if err := refuseForeign(dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(fs, dir); err != nil {
 		return err
 	}
 	walDir := cfg.WALDir
@@ -151,7 +151,7 @@ func (s *Server) open() (err error) {
 
 // bootstrap makes the log of a new cluster's first member.
 func bootstrap(fs vfs.FS, dir string, me cluster.Member, id cluster.ID, o wal.Options) error {
-	if err := fs.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+	if err := makeDir(fs, filepath.Dir(dir)); err != nil {
 		return err
 	}
 	entries, err := cluster.BootstrapEntries([]cluster.Member{me})
@@ -164,6 +164,24 @@ func bootstrap(fs vfs.FS, dir string, me cluster.Member, id cluster.ID, o wal.Op
 	}
 	hs := &raftpb.HardState{Term: new(uint64(1)), Vote: new(uint64(0)), Commit: new(uint64(len(entries)))}
 	return errors.Join(log.Append(hs, entries, true), log.Close())
+}
+
+// makeDir makes a directory and makes its name durable, with those of the directories above that it had to make: what
+// is in a directory is lost with its name.
+func makeDir(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); err == nil {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDir(fs, parent); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return vfs.SyncDir(fs, parent)
 }
 
 // refuseForeign keeps the member from starting beside the files of an etcd server.

@@ -161,14 +161,15 @@ func (s *Stream) Run(ctx context.Context) error {
 		last = time.Now()
 		s.responses = 0
 		var err error
-		if more, err = s.round(); err != nil {
+		if more, err = s.Round(); err != nil {
 			return err
 		}
 	}
 }
 
-// round sends what there is to send. more reports that watchers are still behind.
-func (s *Stream) round() (more bool, err error) {
+// Round sends what there is to send. more reports that watchers are still behind. Run calls it; whoever drives a stream
+// without a goroutine calls it instead of Run.
+func (s *Stream) Round() (more bool, err error) {
 	s.mu.Lock()
 	rev, lag := s.take()
 	control, progress := s.control, s.progress
@@ -359,7 +360,7 @@ func (s *Stream) send(w *watcher, parts []payload) error {
 
 // tick sends progress to the watchers that asked for it and had nothing else to be told since the last tick.
 func (s *Stream) tick() error {
-	if _, err := s.round(); err != nil {
+	if _, err := s.Round(); err != nil {
 		return err
 	}
 	s.mu.Lock()
