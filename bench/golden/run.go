@@ -1,0 +1,110 @@
+package golden
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// run compares two servers over one sequence of requests.
+type run struct {
+	seed        uint64
+	etcd, cairn *side
+	gen         *generator
+	known       []known
+
+	index       int
+	done        map[string]int // requests by method and outcome
+	differences []difference   // that nobody knows
+	seen        map[string]int // known ones, by name
+	last        []string       // the requests before, for the report
+}
+
+const (
+	mostDifferences = 12 // a run that found so many has said enough
+	remembered      = 12 // requests that a report shows before the difference
+)
+
+func newRun(seed uint64, etcd, cairn *side, set settings, ks []known) *run {
+	return &run{seed: seed, etcd: etcd, cairn: cairn, gen: newGenerator(seed, set), known: ks, done: map[string]int{}, seen: map[string]int{}}
+}
+
+// step makes one request and compares. It returns an error when the run cannot go on.
+func (r *run) step() error {
+	o := r.gen.request()
+	r.index++
+	var a, b answer
+	for try := 0; ; try++ {
+		a, b = r.both(o)
+		// Compaction goes on behind its answer, and a hash may tell how far it is.
+		if o.method != hashKV || try == 40 || same(o, a, b) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	r.note(o, a)
+	if !same(o, a, b) {
+		r.report(difference{index: r.index, op: o, etcd: a, cairn: b})
+	}
+	for _, s := range []*side{r.etcd, r.cairn} {
+		if !s.alive() {
+			return fmt.Errorf("golden: %s ended at request %s:\n%s", s.server.Program.Kind, o, s.server.LogTail())
+		}
+	}
+	if len(r.differences) >= mostDifferences {
+		return fmt.Errorf("golden: too many differences")
+	}
+	before := r.gen.rev
+	r.gen.learn(o, a, b)
+	if x, y := headerRevision(a), headerRevision(b); x != y {
+		return fmt.Errorf("golden: after %s etcd is at revision %d (before: %d) and cairn at %d", o, x, before, y)
+	}
+	return nil
+}
+
+// both sends the request to both servers at once.
+func (r *run) both(o *op) (a, b answer) {
+	x, y := o.bodies()
+	got := make(chan answer)
+	go func() { got <- r.etcd.do(o, x) }()
+	b = r.cairn.do(o, y)
+	return <-got, b
+}
+
+func (r *run) note(o *op, a answer) {
+	outcome := "ok"
+	if a.err != nil {
+		outcome = a.err.Code().String()
+	}
+	name := o.method[strings.LastIndexByte(o.method, '/')+1:]
+	if o.raw != nil {
+		name += " (damaged)"
+	}
+	r.done[name+" "+outcome]++
+	r.last = append(r.last, fmt.Sprintf("#%d %s\n      -> %s", r.index, o, a))
+	if len(r.last) > remembered {
+		r.last = r.last[1:]
+	}
+}
+
+func (r *run) report(d difference) {
+	for _, k := range r.known {
+		if k.match(&d) {
+			r.seen[k.name]++
+			return
+		}
+	}
+	r.differences = append(r.differences, d)
+}
+
+func headerRevision(a answer) int64 {
+	if a.err != nil {
+		return 0
+	}
+	if h, ok := a.msg.(interface{ GetHeader() *pb.ResponseHeader }); ok {
+		return h.GetHeader().GetRevision()
+	}
+	return 0
+}

@@ -1,0 +1,60 @@
+// Package process builds servers, runs them as child processes and reads what the kernel counts for them. It must never
+// know what is measured or compared: it only knows programs, directories, ports and /proc.
+package process
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+)
+
+// Kind says which server a program is.
+type Kind string
+
+// The servers that are compared.
+const (
+	Etcd  Kind = "etcd"  // the etcd that this module requires
+	Cairn Kind = "cairn" // the cairn of this working tree
+)
+
+// Program is a server's executable.
+type Program struct {
+	Kind Kind
+	Path string
+}
+
+// Build compiles cairn and etcd into dir and returns both. The Go build cache makes a second call cheap.
+func Build(dir string) (etcd, cairn Program, err error) {
+	root, err := moduleDir()
+	if err != nil {
+		return etcd, cairn, err
+	}
+	etcd = Program{Etcd, filepath.Join(dir, "etcd")}
+	cairn = Program{Cairn, filepath.Join(dir, "cairn")}
+	if err := build(root, etcd.Path, "./cmd/etcd"); err != nil {
+		return etcd, cairn, err
+	}
+	return etcd, cairn, build(filepath.Dir(root), cairn.Path, "./cmd/cairn")
+}
+
+func build(dir, out, pkg string) error {
+	cmd := exec.Command("go", "build", "-o", out, pkg)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("process: go build %s in %s: %w\n%s", pkg, dir, err, bytes.TrimSpace(text))
+	}
+	return nil
+}
+
+// moduleDir is the folder of the bench module, found from this source file.
+func moduleDir() (string, error) {
+	_, file, _, ok := runtime.Caller(0)
+	if !ok {
+		return "", fmt.Errorf("process: this file's own path is not known")
+	}
+	return filepath.Dir(filepath.Dir(file)), nil
+}

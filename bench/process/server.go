@@ -1,0 +1,185 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// Server is one server on loopback. It is used by one goroutine at a time.
+type Server struct {
+	Program Program
+	Dir     string   // its own folder: data and log.txt
+	Args    []string // flags after the ones that Start sets
+	Addr    string   // host:port for clients
+
+	peer   string
+	cmd    *exec.Cmd
+	exited chan struct{}
+}
+
+// advertised is what both servers say of themselves, whatever ports they truly use: so their member and cluster IDs,
+// which are hashes of it, are the same.
+const advertised = "http://127.0.0.1:2380"
+
+// New prepares a server with its data under dir.
+func New(p Program, dir string, args ...string) (*Server, error) {
+	client, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	peer, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	return &Server{Program: p, Dir: dir, Args: args, Addr: client, peer: peer}, os.MkdirAll(dir, 0o700)
+}
+
+// freePort is a loopback address that was free just now.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// DataDir is where the server keeps its data.
+func (s *Server) DataDir() string { return filepath.Join(s.Dir, "data") }
+
+// LogFile is where the server's output goes.
+func (s *Server) LogFile() string { return filepath.Join(s.Dir, "log.txt") }
+
+// Spawn starts the process and does not wait for it to serve.
+func (s *Server) Spawn() error {
+	log, err := os.OpenFile(s.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	args := append([]string{
+		"--name", "default", "--data-dir", s.DataDir(),
+		"--listen-client-urls", "http://" + s.Addr, "--advertise-client-urls", "http://127.0.0.1:2379",
+		"--listen-peer-urls", "http://" + s.peer, "--initial-advertise-peer-urls", advertised,
+		"--initial-cluster", "default=" + advertised, "--log-level", "warn",
+	}, s.Args...)
+	s.cmd = exec.Command(s.Program.Path, args...)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	// Should the parent be killed, the server goes with it.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.Env = append(os.Environ(), "ETCD_UNSUPPORTED_ARCH=")
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.exited = make(chan struct{})
+	go func(cmd *exec.Cmd, exited chan struct{}) {
+		_ = cmd.Wait()
+		close(exited)
+	}(s.cmd, s.exited)
+	return nil
+}
+
+// Start starts the process and returns when it answers a linearizable read, or says why it does not.
+func (s *Server) Start(ctx context.Context) error {
+	if err := s.Spawn(); err != nil {
+		return err
+	}
+	if err := s.WaitReady(ctx); err != nil {
+		return errors.Join(err, s.Kill())
+	}
+	return nil
+}
+
+// WaitReady returns when the server answers a linearizable read.
+func (s *Server) WaitReady(ctx context.Context) error {
+	for {
+		if err := s.probe(ctx); err == nil {
+			return nil
+		}
+		select {
+		case <-s.exited:
+			return fmt.Errorf("process: %s ended before it served:\n%s", s.Program.Kind, s.LogTail())
+		case <-ctx.Done():
+			return fmt.Errorf("process: %s does not serve: %w\n%s", s.Program.Kind, ctx.Err(), s.LogTail())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// probe makes one read on a connection of its own: a shared one would wait in gRPC's reconnect back-off.
+func (s *Server) probe(ctx context.Context) error {
+	c, err := net.DialTimeout("tcp", s.Addr, time.Second)
+	if err != nil {
+		return err
+	}
+	_ = c.Close()
+	conn, err := s.Dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	_, err = pb.NewKVClient(conn).Range(ctx, &pb.RangeRequest{Key: []byte("\x00probe"), CountOnly: true})
+	return err
+}
+
+// Dial makes a new client connection that takes answers of any size.
+func (s *Server) Dial(opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	const most = 1<<31 - 1
+	return grpc.NewClient("passthrough:///"+s.Addr, append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(most), grpc.MaxCallSendMsgSize(most)),
+	}, opts...)...)
+}
+
+// Pid is the process id.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
+// Exited is closed when the process has ended.
+func (s *Server) Exited() <-chan struct{} { return s.exited }
+
+// Kill ends the process as a power cut would and waits until it is gone.
+func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
+
+// Stop asks the process to end, and kills it after 15 s.
+func (s *Server) Stop() error {
+	if s.cmd == nil {
+		return nil
+	}
+	timer := time.AfterFunc(15*time.Second, func() { _ = s.cmd.Process.Kill() })
+	defer timer.Stop()
+	return s.end(syscall.SIGTERM)
+}
+
+func (s *Server) end(sig syscall.Signal) error {
+	if s.cmd == nil {
+		return nil
+	}
+	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-s.exited
+	return nil
+}
+
+// LogTail is the last lines the server wrote.
+func (s *Server) LogTail() string {
+	b, err := os.ReadFile(s.LogFile())
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-30):], "\n")
+}
