@@ -66,6 +66,7 @@ type member struct {
 	waiting   map[uint64]func(machine.Result) // tickets, by request ID
 	nextID    uint64
 	appending bool
+	durableAt time.Duration // when the last job for the log is done
 	applyAt   time.Duration // when the last job for the machine is due
 	leads     bool
 	ready     bool // as the only voter it may answer reads from its view
@@ -275,7 +276,9 @@ func (m *member) write(j *node.AppendJob) error {
 	if m.w.chance(2) {
 		delay = m.w.between(10*time.Millisecond, 900*time.Millisecond)
 	}
-	m.later(delay, func() error {
+	// Jobs become durable one after the other.
+	m.durableAt = max(m.durableAt, m.w.now+delay)
+	m.later(m.durableAt-m.w.now, func() error {
 		if j.MustSync && !m.bad.SkipSync {
 			if err := m.log.Sync(); err != nil {
 				return err

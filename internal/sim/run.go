@@ -44,6 +44,7 @@ func (f *Failed) Error() string {
 func (f *Failed) Unwrap() error { return f.Err }
 
 const (
+	settleTime  = 2 * time.Second
 	clientCount = 4
 	watchCount  = 3
 )
@@ -109,8 +110,13 @@ func Run(o Options) (rep Report, err error) {
 	for _, c := range clients {
 		rep.Operations += len(c.ops)
 	}
-	if !m.up {
-		if err := m.boot(); err != nil {
+	// The power stays on until everything acknowledged is in the state again.
+	m.fs.Clear()
+	for end := w.now + settleTime; w.now < end || !m.ready; {
+		if !m.up {
+			reboot(w, m)
+		}
+		if _, err := stepOrCrash(w, m); err != nil {
 			return rep, err
 		}
 	}
