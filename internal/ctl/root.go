@@ -16,12 +16,14 @@ const (
 	groupUtility     = "utility"
 )
 
-func (a *app) rootCommand() *cobra.Command {
-	// Prefixes select commands on every level. cobra has it as a variable of
-	// the package; nothing here ever clears it.
+// Prefixes select commands on every level, and help keeps its order. cobra has
+// both as variables of the package.
+func init() {
 	cobra.EnablePrefixMatching = true
 	cobra.EnableCommandSorting = false
+}
 
+func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "etcdctl",
 		Short:         "A simple command line client for etcd3.",
