@@ -9,10 +9,13 @@ import (
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
+// applyWait is how long a lease that is in the table may be unknown to the deadlines.
+const applyWait = time.Second
+
 // Renew gives a lease its full TTL again and returns it in seconds; 0 stands for a lease that is not there. A lease
 // whose time is over is waited for until its revoke has taken effect.
 func (h *Host) Renew(ctx context.Context, id int64) (ttlSeconds int64, err error) {
-	for {
+	for limit := h.now() + applyWait; ; {
 		if h.leadTerm.Load() == 0 {
 			if err := h.awaitLeadership(ctx); err != nil {
 				return 0, err
@@ -26,6 +29,9 @@ func (h *Host) Renew(ctx context.Context, id int64) (ttlSeconds int64, err error
 		case !r.Known:
 			if _, there := h.View().Leases.Get(id); there {
 				// Granted, but this member has only just become the leader and does not watch it yet.
+				if h.now() > limit {
+					return 0, wire.ErrTimeoutWaitAppliedIndex
+				}
 				if err := h.pause(ctx, 10*time.Millisecond); err != nil {
 					return 0, err
 				}
@@ -55,7 +61,7 @@ func (h *Host) Renew(ctx context.Context, id int64) (ttlSeconds int64, err error
 
 // Remaining is how long a lease has left, negative once it is over. known is false for a lease that is not there.
 func (h *Host) Remaining(ctx context.Context, id int64) (left time.Duration, known bool, err error) {
-	for {
+	for limit := h.now() + applyWait; ; {
 		if h.leadTerm.Load() == 0 {
 			if err := h.awaitLeadership(ctx); err != nil {
 				return 0, false, err
@@ -66,6 +72,9 @@ func (h *Host) Remaining(ctx context.Context, id int64) (left time.Duration, kno
 		h.leaseMu.Unlock()
 		if !known {
 			if _, there := h.View().Leases.Get(id); there {
+				if h.now() > limit {
+					return 0, false, wire.ErrTimeoutWaitAppliedIndex
+				}
 				if err := h.pause(ctx, 10*time.Millisecond); err != nil {
 					return 0, false, err
 				}

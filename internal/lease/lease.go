@@ -93,10 +93,10 @@ func (t *Table) Put(b engine.Batch, l Lease) {
 
 // Delete ends a lease. Keys that are still attached are forgotten.
 func (t *Table) Delete(b engine.Batch, id int64) {
-	t.changed = true
 	for _, k := range t.View().Keys(id) {
 		t.Detach(id, k)
 	}
+	t.changed = true // only now: the view above has seen the lease
 	t.leases.Delete(Lease{ID: id})
 	b.Delete(engine.Lease, key(id))
 }

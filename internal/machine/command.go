@@ -25,7 +25,7 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 	case wire.KindPut:
 		p, ok := wire.ParsePut(c.Body)
 		if !ok || len(p.Key) == 0 {
-			r.Err = wire.Malformed("put")
+			r.Err = wire.Malformed()
 			return nil
 		}
 		if r.Err = m.checkPut(&p); r.Err == nil {
@@ -34,14 +34,14 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 	case wire.KindDeleteRange:
 		d, ok := wire.ParseDelete(c.Body)
 		if !ok {
-			r.Err = wire.Malformed("delete range")
+			r.Err = wire.Malformed()
 			return nil
 		}
 		r.Deleted, r.PrevKVs = m.deleteRange(&d)
 	case wire.KindTxn:
 		t, ok := wire.ParseTxn(c.Body)
 		if !ok {
-			r.Err = wire.Malformed("txn")
+			r.Err = wire.Malformed()
 			return nil
 		}
 		if t.ReadsHistory() {
@@ -103,7 +103,7 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 
 func unmarshal(c *wire.Command, m proto.Message) error {
 	if proto.Unmarshal(c.Body, m) != nil {
-		return wire.Malformed(string(m.ProtoReflect().Descriptor().Name()))
+		return wire.Malformed().Name()))
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ func (v View) HashKV(records engine.View, rev, compactRev int64) (uint32, error)
 	}
 	h := crc32.Update(0, castagnoli, []byte(engine.Key.Bucket()))
 	keep := v.keepsAny(rev)
+	if rev < 0 {
+		return h, nil // nothing lived before the first revision
+	}
 	hi := binary.BigEndian.AppendUint64(nil, uint64(rev+1))
 	var bad error
 	err := records.Scan(engine.Key, nil, hi, func(k, val []byte) bool {

@@ -148,11 +148,8 @@ func checkpointInterval(ttlSeconds int64) time.Duration {
 	return min(max(seconds(ttlSeconds)/32, minCheckpoint), maxCheckpoint)
 }
 
-// seconds converts a TTL; the largest TTL does not fit a Duration and counts as the largest one there is.
-func seconds(s int64) time.Duration {
-	const limit = int64(1<<62) / int64(time.Second)
-	return time.Duration(min(s, limit)) * time.Second
-}
+// seconds converts a TTL. The largest TTL is some 285 years and fits, with room for the age of a process.
+func seconds(s int64) time.Duration { return time.Duration(min(s, lease.MaxTTL)) * time.Second }
 
 // deadlineQueue orders by wake time, then by ID so that equal input gives equal output.
 type deadlineQueue []*deadline

@@ -23,7 +23,7 @@ const (
 func (s *kvServer) rangeKeys(ctx context.Context, body []byte) (*wire.Frame, error) {
 	q, ok := wire.ParseRangeRequest(body)
 	if !ok {
-		return nil, wire.Malformed("RangeRequest")
+		return nil, wire.Malformed()
 	}
 	if err := checkRange(&q); err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func (s *kvServer) rangeKeys(ctx context.Context, body []byte) (*wire.Frame, err
 func (s *kvServer) put(ctx context.Context, body []byte) (*wire.Frame, error) {
 	p, ok := wire.ParsePut(body)
 	if !ok {
-		return nil, wire.Malformed("PutRequest")
+		return nil, wire.Malformed()
 	}
 	if !s.HasSpace(ctx, putCost+len(p.Key)+len(p.Value)) {
 		return nil, wire.ErrNoSpace
@@ -75,7 +75,7 @@ func (c *core) answer(res *machine.Result) wire.Header {
 func (s *kvServer) deleteRange(ctx context.Context, body []byte) (*wire.Frame, error) {
 	d, ok := wire.ParseDelete(body)
 	if !ok {
-		return nil, wire.Malformed("DeleteRangeRequest")
+		return nil, wire.Malformed()
 	}
 	if len(d.Key) == 0 {
 		return nil, wire.ErrEmptyKey
@@ -91,7 +91,7 @@ func (s *kvServer) deleteRange(ctx context.Context, body []byte) (*wire.Frame, e
 func (s *kvServer) txn(ctx context.Context, body []byte) (*wire.Frame, error) {
 	t, ok := wire.ParseTxn(body)
 	if !ok {
-		return nil, wire.Malformed("TxnRequest")
+		return nil, wire.Malformed()
 	}
 	if !s.HasSpace(ctx, txnCost(t)) {
 		return nil, wire.ErrNoSpace
@@ -135,7 +135,7 @@ func (s *kvServer) readTxn(ctx context.Context, t *wire.TxnRequest) (*wire.Frame
 func (s *kvServer) compact(ctx context.Context, body []byte) (*wire.Frame, error) {
 	var q pb.CompactionRequest
 	if proto.Unmarshal(body, &q) != nil {
-		return nil, wire.Malformed("CompactionRequest")
+		return nil, wire.Malformed()
 	}
 	res, err := s.Propose(ctx, wire.KindCompaction, body)
 	if q.Physical && res.CompactRev > 0 {
@@ -160,7 +160,7 @@ func (s *kvServer) rangeStream(st grpc.ServerStream) error {
 	}
 	q, ok := wire.ParseRangeRequest(req.b)
 	if !ok {
-		return wire.Malformed("RangeRequest")
+		return wire.Malformed()
 	}
 	if err := checkRange(&q); err != nil {
 		return err

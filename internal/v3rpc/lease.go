@@ -59,7 +59,7 @@ func (s *leaseServer) keepAlive(st grpc.ServerStream) error {
 		}
 		id, ok := wire.ParseLeaseID(req.b)
 		if !ok {
-			return wire.Malformed("LeaseKeepAliveRequest")
+			return wire.Malformed()
 		}
 		v := s.View()
 		h := s.header(v, v.KV.Rev())

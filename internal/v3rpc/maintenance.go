@@ -119,7 +119,7 @@ func (s *maintenanceServer) HashKV(ctx context.Context, q *pb.HashKVRequest) (*p
 		return nil, err
 	}
 	rev := q.Revision
-	if rev <= 0 {
+	if rev == 0 {
 		rev = state.KV.Rev()
 	}
 	hash, err := state.KV.HashKV(records, rev, state.KV.CompactRev())

@@ -22,10 +22,10 @@ func (e *Error) GRPCStatus() *status.Status { return e.status }
 // Code is the gRPC code.
 func (e *Error) Code() codes.Code { return e.status.Code() }
 
-// Malformed makes the answer to a request body that is not valid protobuf. gRPC itself answers the same code.
-func Malformed(what string) *Error {
-	return newError(codes.Internal, "grpc: error unmarshalling request: "+what)
-}
+// Malformed makes the answer to a body that is not valid protobuf, in the words of gRPC's own codec.
+func Malformed() *Error { return errMalformedBody }
+
+var errMalformedBody = newError(codes.Internal, "grpc: failed to unmarshal the received message: proto: cannot parse invalid wire-format data")
 
 // The catalogue: v3-grpc.md section 4.
 var (
