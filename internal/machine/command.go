@@ -103,7 +103,7 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 
 func unmarshal(c *wire.Command, m proto.Message) error {
 	if proto.Unmarshal(c.Body, m) != nil {
-		return wire.Malformed().Name()))
+		return wire.Malformed()
 	}
 	return nil
 }
