@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,6 +103,9 @@ func (a *app) applyEnv(cmd *cobra.Command) error {
 			}
 		case value != "":
 			if err := fs.Set(fl.Name, value); err != nil && firstErr == nil {
+				if cause := errors.Unwrap(err); cause != nil {
+					err = cause // without a word about a flag nobody gave
+				}
 				firstErr = badArgs("invalid value %q of environment variable %s: %v", value, name, err)
 			}
 		}
@@ -157,6 +161,12 @@ func (a *app) startDebug(cmd *cobra.Command) {
 	if !a.flags.debug {
 		return
 	}
+	a.tellSettings(cmd)
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2WithVerbosity(a.Stderr, a.Stderr, a.Stderr, 4))
+}
+
+// tellSettings writes every global setting to stderr, sorted, secrets masked.
+func (a *app) tellSettings(cmd *cobra.Command) {
 	cmd.InheritedFlags().VisitAll(func(fl *pflag.Flag) {
 		value := fl.Value.String()
 		if value != "" && slices.Contains([]string{"user", "password", "auth-jwt-token"}, fl.Name) {
@@ -164,5 +174,4 @@ func (a *app) startDebug(cmd *cobra.Command) {
 		}
 		fmt.Fprintf(a.Stderr, "%s=%s\n", envName(fl.Name), value)
 	})
-	grpclog.SetLoggerV2(grpclog.NewLoggerV2WithVerbosity(a.Stderr, a.Stderr, a.Stderr, 4))
 }
