@@ -86,10 +86,10 @@ func probe(ctx context.Context, cfg client.Config, ep string, limit time.Duratio
 	defer cancel()
 	resp, err := c.AlarmList(alarmCtx)
 	switch {
-	case err != nil && !errors.Is(err, rpctypes.ErrPermissionDenied):
+	case err != nil:
 		h.Error = "Unable to fetch the alarm list"
 		return h
-	case err == nil && len(resp.Alarms) > 0:
+	case len(resp.Alarms) > 0:
 		h.Error = "Active Alarm(s): "
 		for _, alarm := range resp.Alarms {
 			switch alarm.Alarm {
