@@ -11,22 +11,21 @@ import (
 type Metrics struct {
 	reg prometheus.Registerer
 
-	LeaderChanges    prometheus.Counter
-	ProposalsPending prometheus.Gauge
-	ProposalsFailed  prometheus.Counter
-	LeaseGranted     prometheus.Counter
-	LeaseRevoked     prometheus.Counter
-	LeaseRenewed     prometheus.Counter
-	LeaseExpired     prometheus.Counter
-	SlowApply        prometheus.Counter
-	Apply            prometheus.Observer
-	Fsync            prometheus.Observer
-	BackendCommit    prometheus.Observer
-	CompactPause     prometheus.Observer
-	CompactTotal     prometheus.Observer
-	CompactLast      prometheus.Gauge
-	CompactKeys      prometheus.Counter
-	Events           prometheus.Counter
+	LeaderChanges   prometheus.Counter
+	ProposalsFailed prometheus.Counter
+	LeaseGranted    prometheus.Counter
+	LeaseRevoked    prometheus.Counter
+	LeaseRenewed    prometheus.Counter
+	LeaseExpired    prometheus.Counter
+	SlowApply       prometheus.Counter
+	Apply           prometheus.Observer
+	Fsync           prometheus.Observer
+	BackendCommit   prometheus.Observer
+	CompactPause    prometheus.Observer
+	CompactTotal    prometheus.Observer
+	CompactLast     prometheus.Gauge
+	CompactKeys     prometheus.Counter
+	Events          prometheus.Counter
 }
 
 const slowApply = 100 * time.Millisecond
@@ -50,7 +49,6 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		return g
 	}
 	m.LeaderChanges = counter("etcd_server_leader_changes_seen_total", "The number of leader changes seen.")
-	m.ProposalsPending = gauge("etcd_server_proposals_pending", "The current number of pending proposals.")
 	m.ProposalsFailed = counter("etcd_server_proposals_failed_total", "The total number of failed proposals seen.")
 	m.LeaseGranted = counter("etcd_debugging_lease_granted_total", "The total number of granted leases.")
 	m.LeaseRevoked = counter("etcd_debugging_lease_revoked_total", "The total number of revoked leases.")
@@ -90,6 +88,7 @@ func (m *Metrics) observe(h *Host) {
 		me, _ := h.View().Cluster.Member(h.cfg.MemberID)
 		return flag(me.IsLearner)
 	})
+	gauge("etcd_server_proposals_pending", "The current number of pending proposals.", func() float64 { return float64(h.queue.pending()) })
 	gauge("etcd_server_proposals_committed_total", "The last committed log index.", func() float64 { return float64(h.Committed()) })
 	gauge("etcd_server_proposals_applied_total", "The last applied log index.", func() float64 { return float64(h.View().Applied) })
 	gauge("etcd_server_quota_backend_bytes", "The database's quota in bytes.", func() float64 { return float64(h.cfg.QuotaBytes) })

@@ -54,17 +54,19 @@ func (s *Store) Wrote() bool { return s.sub > 0 }
 func (s *Store) Put(b engine.Batch, key, value []byte, lease int64) (prev wire.KV) {
 	rev := wire.Rev{Main: s.rev + 1, Sub: s.sub}
 	s.sub++
-	old, ok := s.index.root.get(wire.BytesString(key))
-	f := wire.Fields{Key: wire.BytesString(key), Value: wire.BytesString(value),
-		CreateRevision: rev.Main, ModRevision: rev.Main, Version: 1, LeaseID: lease}
-	delta := 1
-	if ok && old.live() {
-		o := old.kv.Fields()
-		f.CreateRevision, f.Version = o.CreateRevision, o.Version+1
-		prev, delta = old.kv, 0
-	}
-	kv := wire.MakeKV(f)
-	s.index.set(old.successor(kv, rev), delta)
+	var kv wire.KV
+	s.index.update(wire.BytesString(key), func(old item) (item, int) {
+		f := wire.Fields{Key: wire.BytesString(key), Value: wire.BytesString(value),
+			CreateRevision: rev.Main, ModRevision: rev.Main, Version: 1, LeaseID: lease}
+		delta := 1
+		if old.kv != "" && old.live() {
+			o := old.kv.Fields()
+			f.CreateRevision, f.Version = o.CreateRevision, o.Version+1
+			prev, delta = old.kv, 0
+		}
+		kv = wire.MakeKV(f)
+		return old.successor(kv, rev), delta
+	})
 	s.scratch = wire.AppendRevKey(s.scratch[:0], rev, false)
 	b.Set(engine.Key, s.scratch, kv.Bytes())
 	s.changes = append(s.changes, wire.Change{Rev: rev, KV: kv, Prev: prev})

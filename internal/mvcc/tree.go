@@ -148,8 +148,14 @@ func (n *node) get(key string) (item, bool) {
 
 // set stores it under its key. delta is by how much the number of live keys changes.
 func (t *tree) set(it item, delta int) {
+	t.update(it.kv.Key(), func(item) (item, int) { return it, delta })
+}
+
+// update replaces the item of key, the zero item if there is none, by what fn makes of it. fn also tells by how much
+// the number of live keys changes.
+func (t *tree) update(key string, fn func(old item) (next item, delta int)) {
 	t.root = t.own(t.root)
-	right, sep := t.setBelow(t.root, it.kv.Key(), it, delta)
+	_, right, sep := t.updateKey(t.root, key, fn)
 	if right != nil {
 		left := t.root
 		t.root = &node{epoch: t.epoch, live: left.live + right.live, keys: append(make([]string, 0, maxInner), sep),
@@ -157,33 +163,39 @@ func (t *tree) set(it item, delta int) {
 	}
 }
 
-func (t *tree) setBelow(n *node, key string, it item, delta int) (right *node, sep string) {
-	n.live += delta
+func (t *tree) updateKey(n *node, key string, fn func(item) (item, int)) (delta int, right *node, sep string) {
 	if n.leaf() {
 		i, ok := n.find(key)
 		if ok {
-			n.items[i] = it
-			return nil, ""
+			n.items[i], delta = fn(n.items[i])
+			n.live += delta
+			return delta, nil, ""
 		}
+		var it item
+		it, delta = fn(item{})
+		n.live += delta
 		n.items = slices.Insert(n.items, i, it)
 		if len(n.items) <= maxLeaf {
-			return nil, ""
+			return delta, nil, ""
 		}
-		return t.splitLeaf(n, i)
+		right, sep = t.splitLeaf(n, i)
+		return delta, right, sep
 	}
 	i := n.child(key)
 	c := t.own(n.children[i])
 	n.children[i] = c
-	r, s := t.setBelow(c, key, it, delta)
+	delta, r, s := t.updateKey(c, key, fn)
+	n.live += delta
 	if r == nil {
-		return nil, ""
+		return delta, nil, ""
 	}
 	n.keys = slices.Insert(n.keys, i, s)
 	n.children = slices.Insert(n.children, i+1, r)
 	if len(n.children) <= maxInner {
-		return nil, ""
+		return delta, nil, ""
 	}
-	return t.splitInner(n, i+1)
+	right, sep = t.splitInner(n, i+1)
+	return delta, right, sep
 }
 
 // splitLeaf splits a full leaf whose last insert was at position at. A key that came last starts a leaf of its own:
