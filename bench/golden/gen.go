@@ -211,6 +211,9 @@ func (g *generator) request() *op {
 			r.SortOrder, r.SortTarget = pick(g, pb.RangeRequest_NONE, pb.RangeRequest_ASCEND), pb.RangeRequest_KEY
 			r.MinModRevision, r.MaxModRevision, r.MinCreateRevision, r.MaxCreateRevision = 0, 0, 0, 0
 		}
+		if r.SortOrder == pb.RangeRequest_NONE && r.SortTarget <= pb.RangeRequest_VALUE {
+			r.SortTarget = pb.RangeRequest_KEY // with others etcd's chunks repeat keys and leave keys out
+		}
 		return &op{method: rangeStream, req: r}
 	case n < 570:
 		return &op{method: put, req: g.putRequest()}

@@ -15,6 +15,7 @@ import (
 var (
 	seeds = flag.Uint64("seed", 1, "first seed")
 	runs  = flag.Int("runs", 1, "how many seeds")
+	keep  = flag.Bool("keep", false, "keep the data and logs of servers of failed tests")
 	ops   = flag.Int("ops", 3000, "requests per seed")
 )
 
@@ -45,7 +46,11 @@ func tempDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		if !t.Failed() || !*keep {
+			os.RemoveAll(dir)
+		}
+	})
 	return dir
 }
 

@@ -112,6 +112,9 @@ func (s *side) do(o *op, req any) answer {
 	}
 	resp := responseOf(o.method)
 	if err := s.conn.Invoke(ctx, o.method, req, resp, grpc.ForceCodec(rawCodec{})); err != nil {
+		if status.Code(err) == codes.DeadlineExceeded {
+			s.server.Dump()
+		}
 		return failed(err)
 	}
 	return answer{msg: resp}

@@ -183,3 +183,6 @@ func (s *Server) LogTail() string {
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	return strings.Join(lines[max(0, len(lines)-30):], "\n")
 }
+
+// Dump makes the process write the stacks of its goroutines into its log, and end.
+func (s *Server) Dump() { _ = s.cmd.Process.Signal(syscall.SIGQUIT) }
