@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,17 +56,23 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.open(); err != nil {
+	metrics, err := listen(cfg.ListenMetricsURLs)
+	if err != nil {
 		closeAll(listeners)
+		return nil, err
+	}
+	bound := append(slices.Clone(listeners), metrics...)
+	if err := s.open(); err != nil {
+		closeAll(bound)
 		return nil, err
 	}
 	select {
 	case <-s.host.Ready():
 	case <-ctx.Done():
-		closeAll(listeners)
+		closeAll(bound)
 		return nil, errors.Join(ctx.Err(), s.host.Stop())
 	}
-	if err := s.serve(listeners); err != nil {
+	if err := s.serve(listeners, metrics); err != nil {
 		return nil, errors.Join(err, s.host.Stop())
 	}
 	s.heap = startHeapTuner()

@@ -1,5 +1,48 @@
 package cairn
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
 
-func (s *Server) handler() (http.Handler, error) { return http.NotFoundHandler(), nil }
+	"github.com/cairn-kv/cairn/internal/gateway"
+	"github.com/cairn-kv/cairn/internal/v2http"
+	"github.com/cairn-kv/cairn/internal/v3rpc"
+)
+
+// web is everything that is served over HTTP/1.
+type web struct {
+	clients, metrics http.Handler
+	gateway          *gateway.Gateway // nil if it is off
+}
+
+func (s *Server) web() (*web, error) {
+	debug := strings.EqualFold(s.cfg.LogLevel, "debug")
+	api := v2http.New(s.host, v2http.Config{
+		Version: Version, CORS: splitList(s.cfg.CORS), HostWhitelist: splitList(s.cfg.HostWhitelist),
+		Registry: s.registry, Pprof: s.cfg.EnablePprof || debug, Traces: debug, Logger: s.log,
+	})
+	w := &web{}
+	clients, metrics := http.NewServeMux(), http.NewServeMux()
+	api.Routes(clients)
+	api.MetricsRoutes(metrics)
+	if s.cfg.EnableGateway {
+		var err error
+		// A request's bytes take a third more in base64, and names and spaces their part.
+		w.gateway, err = gateway.New(gateway.Config{MaxMessageBytes: 2 * (s.cfg.MaxRequestBytes + v3rpc.OverheadBytes), Trusted: api.Trusted})
+		if err != nil {
+			return nil, err
+		}
+		clients.Handle("/v3/", w.gateway)
+	}
+	w.clients, w.metrics = api.Guard(clients), metrics
+	return w, nil
+}
+
+func splitList(s string) (out []string) {
+	for _, part := range strings.Split(s, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
+}

@@ -13,13 +13,17 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cairn-kv/cairn/internal/gateway"
 	"github.com/cairn-kv/cairn/internal/v3rpc"
 )
 
 // serving is the listeners of a member: each takes gRPC and HTTP/1 on one port.
 type serving struct {
-	listeners []net.Listener
+	listeners []net.Listener // of clients
+	metrics   []net.Listener
 	http      *http.Server
+	scrapes   *http.Server // of the metrics listeners
+	gateway   *gateway.Gateway
 	wg        sync.WaitGroup
 	once      sync.Once
 	done      chan struct{}
@@ -50,14 +54,19 @@ func listen(urls []url.URL) ([]net.Listener, error) {
 	return out, nil
 }
 
-func (s *Server) serve(listeners []net.Listener) error {
-	handler, err := s.handler()
+// readHeaderWithin bounds how long a client may take to send the head of a request.
+const readHeaderWithin = 5 * time.Minute
+
+// serve takes the listeners over.
+func (s *Server) serve(listeners, metrics []net.Listener) error {
+	w, err := s.web()
 	if err != nil {
-		closeAll(listeners)
+		closeAll(append(listeners, metrics...))
 		return err
 	}
-	sv := &serving{listeners: listeners, done: make(chan struct{}),
-		http: &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Minute}}
+	sv := &serving{listeners: listeners, metrics: metrics, gateway: w.gateway, done: make(chan struct{}),
+		http:    &http.Server{Handler: w.clients, ReadHeaderTimeout: readHeaderWithin},
+		scrapes: &http.Server{Handler: w.metrics, ReadHeaderTimeout: readHeaderWithin}}
 	s.serving = sv
 	for _, l := range listeners {
 		split := newSplitter(l)
@@ -65,6 +74,13 @@ func (s *Server) serve(listeners []net.Listener) error {
 		sv.run(func() error { return s.rpc.Serve(split.grpc) })
 		sv.run(func() error { return sv.http.Serve(split.http) })
 		sv.run(split.run)
+	}
+	for _, l := range metrics {
+		s.log.Info("serving metrics", "address", l.Addr().String())
+		sv.run(func() error { return sv.scrapes.Serve(l) })
+	}
+	if w.gateway != nil {
+		sv.run(func() error { return s.rpc.Serve(w.gateway.Listener()) })
 	}
 	return nil
 }
@@ -95,9 +111,14 @@ func (sv *serving) stop(rpc *v3rpc.Server, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	closeAll(sv.listeners)
+	if sv.gateway != nil {
+		sv.gateway.Close() // its calls would keep both servers waiting
+	}
 	rpc.Shutdown(ctx)
-	_ = sv.http.Shutdown(ctx)
-	_ = sv.http.Close()
+	for _, h := range []*http.Server{sv.http, sv.scrapes} {
+		_ = h.Shutdown(ctx)
+		_ = h.Close()
+	}
 	sv.wg.Wait()
 }
 

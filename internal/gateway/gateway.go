@@ -1,0 +1,142 @@
+// Package gateway serves the v3 API as JSON over HTTP/1, and over WebSockets. Each request becomes a call to the
+// member's own gRPC server through memory, and passes there what every call passes.
+//
+// It must never know the member behind that server, nor the meaning of a request: it translates.
+package gateway
+
+import (
+	"context"
+	"math"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// Config is what a gateway is made from.
+type Config struct {
+	// MaxMessageBytes bounds one JSON message of a request; 0 stands for 4 MiB.
+	MaxMessageBytes int
+	// Trusted tells whether a WebSocket may be opened by a request; nil lets all.
+	Trusted func(*http.Request) bool
+}
+
+const (
+	defaultMessageBytes = 4 << 20
+	pipeBytes           = 256 << 10
+)
+
+// Gateway translates for one member. It is a handler of the paths below /v3/.
+type Gateway struct {
+	cfg  Config
+	pipe *bufconn.Listener
+	conn *grpc.ClientConn
+	mux  *runtime.ServeMux
+	stop context.CancelFunc
+	ctx  context.Context
+
+	mu      sync.Mutex
+	closed  bool
+	bridges sync.WaitGroup // WebSockets, which no HTTP server waits for
+}
+
+// New makes a gateway. The caller has the gRPC server accept on Listener, and closes the gateway before that server.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.MaxMessageBytes <= 0 {
+		cfg.MaxMessageBytes = defaultMessageBytes
+	}
+	g := &Gateway{cfg: cfg, pipe: bufconn.Listen(pipeBytes)}
+	g.ctx, g.stop = context.WithCancel(context.Background())
+	var err error
+	g.conn, err = grpc.NewClient("passthrough:///member",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return g.pipe.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)),
+		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry())
+	if err != nil {
+		return nil, err
+	}
+	g.mux = runtime.NewServeMux(
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, &marshaler{limit: int64(cfg.MaxMessageBytes), JSONPb: runtime.JSONPb{
+			MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
+			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
+		}}),
+		runtime.WithErrorHandler(writeError),
+		runtime.WithDisablePathLengthFallback(),
+	)
+	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
+		gw.RegisterKVHandler, gw.RegisterWatchHandler, gw.RegisterLeaseHandler, gw.RegisterClusterHandler,
+		gw.RegisterMaintenanceHandler, gw.RegisterAuthHandler,
+	} {
+		if err := register(g.ctx, g.mux, g.conn); err != nil {
+			g.Close()
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+// Listener is where the gRPC server accepts the gateway's calls.
+func (g *Gateway) Listener() net.Listener { return listener{g.pipe} }
+
+// listener reports its end as a socket does.
+type listener struct{ *bufconn.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+// Close ends all calls under way and refuses new ones.
+func (g *Gateway) Close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.stop()
+	g.bridges.Wait()
+	_ = g.conn.Close()
+	_ = g.pipe.Close()
+}
+
+// streams are the routes whose request or response is more than one message.
+var streams = map[string]bool{
+	"/v3/watch": true, "/v3/lease/keepalive": true, "/v3/maintenance/snapshot": true, "/v3/election/observe": true,
+}
+
+// ServeHTTP answers one request.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(g.ctx, cancel)()
+	r = r.WithContext(ctx)
+	if isUpgrade(r) {
+		g.mu.Lock()
+		closed := g.closed
+		if !closed {
+			g.bridges.Add(1)
+		}
+		g.mu.Unlock()
+		if closed {
+			http.Error(w, "the server is stopping", http.StatusServiceUnavailable)
+			return
+		}
+		defer g.bridges.Done()
+		g.bridge(w, r)
+		return
+	}
+	if streams[r.URL.Path] && r.ProtoMajor == 1 {
+		// The client may go on sending after the first answer. An error means that the writer has no such mode: then
+		// answers begin when the request has ended.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	g.mux.ServeHTTP(w, r)
+}
