@@ -97,11 +97,7 @@ func TestWatchResumesAfterARestartWithoutLossOrRepetition(t *testing.T) {
 	s.Set("a=3")
 	require.Equal(t, []string{"PUT a=2@4", "PUT idle=1@5", "PUT a=3@6"}, collect(t, ch, 3))
 	require.Equal(t, []string{"PUT idle=1@5"}, collect(t, idle, 1))
-	var starts []int64
-	for _, call := range s.Calls("Watch/Watch") {
-		starts = append(starts, int64(len(call.MD)))
-	}
-	require.GreaterOrEqual(t, len(starts), 2, "one stream before and one after the restart")
+	require.GreaterOrEqual(t, len(s.Calls("Watch/Watch")), 2, "one stream before and one after the restart")
 }
 
 func TestWatchOverCompactedHistoryEndsWithTheError(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -123,12 +122,10 @@ func TestFindMetric(t *testing.T) {
 	require.Equal(t, 67108864.0, v)
 	_, err = findMetric(strings.NewReader("process_resident_memory_bytes_total 1\n"), memoryMetric)
 	require.Error(t, err)
-	_, err = findMetric(iotest{}, memoryMetric)
+	_, err = findMetric(broken{}, memoryMetric)
 	require.ErrorIs(t, err, net.ErrClosed)
 }
 
-type iotest struct{}
+type broken struct{}
 
-func (iotest) Read([]byte) (int, error) { return 0, net.ErrClosed }
-
-var _ io.Reader = iotest{}
+func (broken) Read([]byte) (int, error) { return 0, net.ErrClosed }

@@ -26,7 +26,7 @@ func TestFormatMatrix(t *testing.T) {
 		"member list": "sfjtp", "member add m --peer-urls http://h:1": "sjp",
 		"member remove 8e9e05c52164694d": "sjp", "member update 8e9e05c52164694d --peer-urls http://h:1": "sjp",
 		"member promote 8e9e05c52164694d": "sjp",
-		"endpoint health": "sfjt", "endpoint status": "sfjt", "endpoint hashkv": "sfjt",
+		"endpoint health":                 "sfjt", "endpoint status": "sfjt", "endpoint hashkv": "sfjt",
 		"alarm list": "sfjp", "alarm disarm": "sfjp", "move-leader 1": "sjp",
 		"downgrade validate 3.6": "sjp", "downgrade cancel": "sjp", "auth status": "sjp",
 		"user add a:b": "sfjp", "user delete alice": "sfjp", "user grant-role alice r": "sfjp",

@@ -61,8 +61,9 @@ type Server struct {
 	auth      authState
 	calls     []Call
 
-	grpc *grpc.Server
-	lis  net.Listener
+	grpc   *grpc.Server
+	lis    net.Listener
+	served chan struct{} // closed when grpc has let go of lis
 }
 
 // Call is one call the server got: its method without the package, and its
@@ -104,12 +105,20 @@ func (s *Server) listen(t testing.TB, addr string) {
 	pb.RegisterClusterServer(s.grpc, s)
 	pb.RegisterMaintenanceServer(s.grpc, s)
 	pb.RegisterAuthServer(s.grpc, s)
-	go s.grpc.Serve(lis)
+	s.served = make(chan struct{})
+	go func(g *grpc.Server, done chan struct{}) {
+		defer close(done)
+		_ = g.Serve(lis) // ends with Stop
+	}(s.grpc, s.served)
 }
 
 // Stop cuts all connections; Restart serves on the same address again, with the
 // same data.
-func (s *Server) Stop() { s.grpc.Stop() }
+func (s *Server) Stop() {
+	s.grpc.Stop()
+	<-s.served
+	_ = s.lis.Close()
+}
 
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()

@@ -51,6 +51,10 @@ func (s *Server) Watch(stream grpc.BidiStreamingServer[pb.WatchRequest, pb.Watch
 				failed <- err
 				return
 			}
+			if err := flush(); err != nil { // what happened before comes before
+				failed <- err
+				return
+			}
 			mu.Lock()
 			resp, err := s.onWatch(r)
 			if resp == nil && err == nil {
