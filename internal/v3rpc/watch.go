@@ -5,7 +5,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
-	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -92,6 +91,3 @@ func creation(q *pb.WatchCreateRequest) watch.Create {
 		PrevKV:   q.PrevKv, Fragment: q.Fragment, Progress: q.ProgressNotify,
 	}
 }
-
-// minProgressInterval is the shortest interval of progress notifications.
-const minProgressInterval = 100 * time.Millisecond

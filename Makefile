@@ -1,0 +1,32 @@
+# Every target runs on a fresh machine with only Go, but for `clients`, which installs what it needs.
+GO ?= go
+SEEDS ?= 2000
+FUZZTIME ?= 10s
+CONCURRENT = ./internal/host ./internal/watch ./internal/v3rpc ./internal/sim ./internal/wal ./internal/engine/... ./client/...
+
+.PHONY: build test race fuzz sim soak bench golden lint clients
+build:
+	$(GO) build -o bin/cairn ./cmd/cairn
+	ln -sf cairn bin/etcdctl
+test:
+	$(GO) test ./...
+race:
+	$(GO) test -race $(CONCURRENT)
+fuzz:
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "fuzz $$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME); done; done
+sim:
+	$(GO) test ./internal/sim -run TestSeeds -v -sim.seeds $(SEEDS) -sim.seed $${SEED:-0} -timeout 60m
+soak:
+	$(GO) test ./internal/sim -run TestSeeds -v -sim.seeds 60000 -sim.seed $$(date +%s) -timeout 90m
+golden:
+	cd bench && $(GO) test ./golden -v
+bench:
+	cd bench && $(GO) run .
+lint:
+	$(GO) vet ./...
+	test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@latest ./...
+clients:
+	test/clients/run.sh

@@ -1,0 +1,119 @@
+package cairn
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// forbidden are imports that must not happen, direct or through others, each with its reason.
+var forbidden = []struct{ from, to, why string }{
+	{"internal/wire", "internal/", "the bytes know nothing above them"},
+	{"internal/engine", "internal/wire", "an engine does not know what a key means"},
+	{"internal/mvcc", "internal/machine", "arrows point down"},
+	{"internal/lease", "internal/machine", "arrows point down"},
+	{"internal/cluster", "internal/machine", "arrows point down"},
+	{"internal/machine", "internal/host", "arrows point down"},
+	{"internal/machine", "internal/node", "the machine does not know how entries are agreed on"},
+	{"internal/machine", "internal/vfs", "the machine reaches a disk only through its engine"},
+	{"internal/machine", "log/slog", "the machine does not log"},
+	{"internal/machine", "github.com/prometheus/client_golang/prometheus", "the machine has no metrics"},
+	{"internal/node", "internal/machine", "the node decides order, not effects"},
+	{"internal/node", "internal/wal", "the node opens no file"},
+	{"internal/node", "internal/host", "arrows point down"},
+	{"internal/watch", "internal/host", "arrows point down"},
+	{"internal/watch", "internal/v3rpc", "arrows point down"},
+	{"internal/wal", "internal/machine", "the log does not know what an entry means"},
+	{"internal/wal", "internal/engine", "the log stands beside the database"},
+	{"internal/snapshot", "internal/host", "arrows point down"},
+	{"internal/v3rpc", "internal/host", "the API sees the member through Backend"},
+	{"internal/v3rpc", "internal/wal", "the API opens no file"},
+	{"internal/v2http", "internal/host", "the API sees the member through its own interface"},
+	{"internal/sim", "internal/host", "the simulator replaces host"},
+	{"internal/ctl", "internal/host", "the tools speak the API"},
+	{"client", "internal/", "the client library stands alone"},
+	{".", "go.etcd.io/etcd/server", "production code uses etcd's API module only"},
+	{".", "go.etcd.io/etcd/client", "production code uses etcd's API module only"},
+	{"cmd/cairn", "go.etcd.io/etcd/server", "production code uses etcd's API module only"},
+	{"cmd/cairn", "go.etcd.io/etcd/client", "production code uses etcd's API module only"},
+}
+
+// passive packages do not even import these.
+var passive = []struct{ pkg, imp, why string }{
+	{"internal/machine", "time", "the machine has no clock"},
+	{"internal/machine", "math/rand", "the machine draws no lots"},
+	{"internal/machine", "math/rand/v2", "the machine draws no lots"},
+	{"internal/mvcc", "time", "the keyspace has no clock"},
+	{"internal/mvcc", "sync", "one goroutine owns the keyspace"},
+	{"internal/lease", "time", "the table of leases has no clock"},
+	{"internal/node", "os", "the node opens no file"},
+	{"internal/node", "sync", "one goroutine owns the node"},
+	{"internal/node", "log", "the node does not log"},
+}
+
+const module = "github.com/cairn-kv/cairn"
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func list(t *testing.T) map[string]listed {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "./...").Output()
+	require.NoError(t, err)
+	pkgs := map[string]listed{}
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p listed
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return pkgs
+		}
+		require.NoError(t, err)
+		pkgs[p.ImportPath] = p
+	}
+}
+
+func TestArrowsPointDown(t *testing.T) {
+	pkgs := list(t)
+	full := func(p string) string {
+		if p == "." {
+			return module
+		}
+		if strings.HasPrefix(p, "internal") || strings.HasPrefix(p, "cmd") || p == "client" {
+			return module + "/" + p
+		}
+		return p
+	}
+	known := 0
+	for _, f := range forbidden {
+		for path, p := range pkgs {
+			if path != full(f.from) && !strings.HasPrefix(path, full(f.from)+"/") || strings.HasSuffix(path, "test") {
+				continue
+			}
+			if f.from == "." && path != module {
+				continue
+			}
+			known++
+			for _, d := range p.Deps {
+				if (d == full(f.to) || strings.HasPrefix(d, strings.TrimSuffix(full(f.to), "/")+"/")) && !strings.HasPrefix(d, full(f.from)) {
+					t.Errorf("%s imports %s: %s", path, d, f.why)
+				}
+			}
+		}
+	}
+	require.Greater(t, known, len(forbidden)-3, "the table names packages that do not exist")
+	for _, f := range passive {
+		p, ok := pkgs[full(f.pkg)]
+		require.True(t, ok, f.pkg)
+		for _, i := range p.Imports {
+			require.NotEqual(t, f.imp, i, "%s imports %s: %s", f.pkg, f.imp, f.why)
+		}
+	}
+}
