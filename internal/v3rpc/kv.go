@@ -171,6 +171,7 @@ func (s *kvServer) rangeStream(st grpc.ServerStream) error {
 	if q.Filtered() {
 		return wire.ErrStreamFilter
 	}
+	q.Target = wire.SortByKey // the target of no order: chunks sorted one by one would lose and repeat keys
 	if !q.Serializable {
 		if err := s.Read(st.Context()); err != nil {
 			return err
