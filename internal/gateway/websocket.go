@@ -51,7 +51,7 @@ func (g *Gateway) bridge(w http.ResponseWriter, r *http.Request) {
 	g.mux.ServeHTTP(out, inner)
 	out.end()
 	cancel()
-	_ = body.Close()
+	_ = lines.CloseWithError(io.EOF) // whoever still reads the body, or writes it, ends
 	_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(closeWithin))
 	_ = ws.Close()
 	<-read
