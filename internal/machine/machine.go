@@ -34,6 +34,9 @@ var (
 	clusterDowngrade   = []byte("downgrade")
 )
 
+// tidyAtLeast is how many records Apply looks at to move them together, beside three for each change.
+const tidyAtLeast = 16
+
 // Config is what all members of a cluster must have in common.
 type Config struct {
 	MinLeaseTTLSeconds int64
@@ -152,7 +155,9 @@ func (m *Machine) Apply(entries []*raftpb.Entry, eff *Effects) error {
 		}
 		m.applied, m.term = e.GetIndex(), e.GetTerm()
 	}
-	eff.Changes = append(eff.Changes, m.kv.TakeChanges()...)
+	changes := m.kv.TakeChanges()
+	eff.Changes = append(eff.Changes, changes...)
+	m.kv.Tidy(tidyAtLeast + 3*len(changes))
 	if err := m.settle(); err != nil {
 		return err
 	}

@@ -118,6 +118,7 @@ func (s *Store) trim(b engine.Batch, key string, rev int64) (removed int) {
 	if !keepNewest {
 		s.drop(b, newest)
 		s.index.remove(key)
+		s.records.release(it.kv)
 		return removed + 1
 	}
 	next := item{kv: it.kv}

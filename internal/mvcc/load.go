@@ -14,6 +14,7 @@ import (
 type loader struct {
 	store *Store
 	chunk []loaded
+	bytes []byte // of the chunk's records
 }
 
 type loaded struct {
@@ -36,15 +37,18 @@ func (l *loader) run() error {
 			// etcdutl's bump-revision leaves such a record: it only moves the revision.
 			return true
 		}
-		kv, err := wire.ParseKV(v)
-		if err != nil {
+		kv := wire.KV(wire.BytesString(v)) // only lent, until it is checked and copied
+		if err := kv.Check(); err != nil {
 			bad = fmt.Errorf("mvcc: record %v: %w", rev, err)
 			return false
 		}
-		l.chunk = append(l.chunk, loaded{kv.Key(), kv, rev, tomb})
-		if len(l.chunk) == loadChunk {
+		if len(l.chunk) == loadChunk || len(l.bytes)+len(v) > cap(l.bytes) {
 			l.insert()
+			l.bytes = make([]byte, 0, max(loadBytes, len(v)))
 		}
+		l.bytes = append(l.bytes, v...)
+		kv = wire.KV(wire.BytesString(l.bytes[len(l.bytes)-len(v):]))
+		l.chunk = append(l.chunk, loaded{kv.Key(), kv, rev, tomb})
 		return true
 	})
 	if err != nil {
@@ -71,6 +75,10 @@ func (l *loader) insert() {
 				kv = wire.Tombstone(l.chunk[j].key)
 			}
 			it = it.successor(kv, l.chunk[j].rev)
+		}
+		it.kv = l.store.records.copy(it.kv)
+		if ok {
+			l.store.records.release(old.kv)
 		}
 		delta := 0
 		if it.live() != was {

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
@@ -294,6 +295,49 @@ func (p *pair) checkHistory(v View) {
 	}
 }
 
+// checkArena compares what the arena believes to live with the index.
+func (p *pair) checkArena() {
+	want := map[uint32]int{}
+	a := &p.store.records
+	p.store.index.root.ascend(wire.Range{}, false, func(it *item) bool {
+		for id := range a.slabs {
+			if b := a.slabs[id].buf; len(b) > 0 && uintptr(unsafe.Pointer(unsafe.StringData(string(it.kv)))) >= uintptr(unsafe.Pointer(&b[0])) &&
+				uintptr(unsafe.Pointer(unsafe.StringData(string(it.kv)))) < uintptr(unsafe.Pointer(&b[0]))+uintptr(len(b)) {
+				want[uint32(id)] += footprint(len(it.kv))
+			}
+		}
+		return true
+	})
+	for id := range a.slabs {
+		require.Equal(p.t, want[uint32(id)], a.slabs[id].live, "slab %d", id)
+	}
+}
+
+// TestArenaStaysDense overwrites keys at random: memory must not grow beyond what lives by more than its bound.
+func TestArenaStaysDense(t *testing.T) {
+	eng := mem.New()
+	s, err := Open(eng, nil)
+	require.NoError(t, err)
+	rng := rand.New(rand.NewPCG(1, 1))
+	const keys, size = 4000, 300
+	for range 60 {
+		b := eng.NewBatch()
+		for range 1000 {
+			s.Put(b, fmt.Appendf(nil, "key-%05d", rng.IntN(keys)), make([]byte, size), 0)
+			s.End()
+		}
+		s.TakeChanges()
+		s.Tidy(3 * 1000)
+		s.View()
+	}
+	total := 0
+	for _, x := range s.records.slabs {
+		total += len(x.buf)
+	}
+	require.Less(t, total, keys*footprint(size+40)*2+4*slabSize)
+	require.Greater(t, total, keys*size)
+}
+
 // TestAgainstModel runs random transactions, compactions, restarts and reads against the model.
 func TestAgainstModel(t *testing.T) {
 	for seed := range uint64(12) {
@@ -317,6 +361,7 @@ func TestAgainstModel(t *testing.T) {
 				default:
 					p.write()
 				}
+				p.store.Tidy(p.rng.IntN(40))
 				v := p.store.View()
 				p.check(v, p.model.rev, p.model.compact)
 				p.checkHistory(v)
@@ -325,6 +370,7 @@ func TestAgainstModel(t *testing.T) {
 					old = append(old, kept{v, p.model.rev, p.model.compact})
 				}
 			}
+			p.checkArena()
 			// A view that was taken long ago still shows its own state.
 			for _, k := range old {
 				var got []wire.KV

@@ -22,6 +22,7 @@ var (
 type Store struct {
 	eng        engine.Engine
 	index      tree
+	records    arena
 	rev        int64 // of the last transaction that changed something
 	compactRev int64 // reads below it are refused; -1 before the first compaction
 	finished   int64 // compaction that storage has caught up with
@@ -64,7 +65,10 @@ func (s *Store) Put(b engine.Batch, key, value []byte, lease int64) (prev wire.K
 			f.CreateRevision, f.Version = o.CreateRevision, o.Version+1
 			prev, delta = old.kv, 0
 		}
-		kv = wire.MakeKV(f)
+		kv = s.records.make(&f)
+		if old.kv != "" {
+			s.records.release(old.kv)
+		}
 		return old.successor(kv, rev), delta
 	})
 	s.scratch = wire.AppendRevKey(s.scratch[:0], rev, false)
@@ -82,7 +86,8 @@ func (s *Store) Delete(b engine.Batch, r wire.Range, fn func(prev wire.KV)) (del
 		rev := wire.Rev{Main: s.rev + 1, Sub: s.sub}
 		s.sub++
 		prev := it.kv
-		kv := wire.Tombstone(prev.Key())
+		kv := s.records.make(&wire.Fields{Key: prev.Key()})
+		s.records.release(prev)
 		*it = it.successor(kv, rev)
 		s.scratch = wire.AppendRevKey(s.scratch[:0], rev, true)
 		b.Set(engine.Key, s.scratch, kv.Bytes())
@@ -102,6 +107,22 @@ func (s *Store) End() {
 		s.rev++
 		s.sub = 0
 	}
+}
+
+// Tidy moves up to n records together that overwriting and deleting have left far apart in memory. It changes nothing
+// that can be seen.
+func (s *Store) Tidy(n int) {
+	s.records.evacuate(n, func(kv wire.KV) bool {
+		key := kv.Key()
+		it, ok := s.index.root.get(key)
+		if !ok || !same(it.kv, kv) {
+			return false
+		}
+		it.kv = s.records.copy(kv)
+		s.index.set(it, 0)
+		s.records.release(kv)
+		return true
+	})
 }
 
 // TakeChanges returns what changed since the last call, in revision order.
@@ -138,7 +159,11 @@ func (s *Store) View() View {
 	return View{root: s.index.freeze(), rev: s.rev, compactRev: s.compactRev, eng: s.eng}
 }
 
-const loadChunk = 1 << 18 // records sorted at once while loading; bounds the memory that loading takes on top
+// Records and bytes that are sorted at once while loading: they bound the memory that loading takes on top.
+const (
+	loadChunk = 1 << 18
+	loadBytes = 64 << 20
+)
 
 func (s *Store) load(attach func(int64, string)) error {
 	for _, m := range []struct {

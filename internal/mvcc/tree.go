@@ -127,13 +127,16 @@ func (t *tree) own(n *node) *node {
 	}
 	c := &node{epoch: t.epoch, live: n.live}
 	if n.leaf() {
-		c.items = append(make([]item, 0, max(len(n.items)+1, maxLeaf/2)), n.items...)
+		c.items = append(make([]item, 0, room(len(n.items))), n.items...)
 	} else {
 		c.keys = append(make([]string, 0, cap(n.keys)), n.keys...)
 		c.children = append(make([]*node, 0, cap(n.children)), n.children...)
 	}
 	return c
 }
+
+// room is how many items a leaf with n of them gets space for: a little more, and never more than it may hold.
+func room(n int) int { return min(n+4, maxLeaf+1) }
 
 // get finds the item of key below n.
 func (n *node) get(key string) (item, bool) {
@@ -174,6 +177,9 @@ func (t *tree) updateKey(n *node, key string, fn func(item) (item, int)) (delta 
 		var it item
 		it, delta = fn(item{})
 		n.live += delta
+		if len(n.items) == cap(n.items) {
+			n.items = append(make([]item, 0, room(len(n.items)+1)), n.items...)
+		}
 		n.items = slices.Insert(n.items, i, it)
 		if len(n.items) <= maxLeaf {
 			return delta, nil, ""
@@ -205,7 +211,7 @@ func (t *tree) splitLeaf(n *node, at int) (*node, string) {
 	if at == len(n.items)-1 {
 		cut = at
 	}
-	r := &node{epoch: t.epoch, items: append(make([]item, 0, max(len(n.items)-cut, maxLeaf/2)), n.items[cut:]...)}
+	r := &node{epoch: t.epoch, items: append(make([]item, 0, room(len(n.items)-cut)), n.items[cut:]...)}
 	for i := range r.items {
 		if r.items[i].live() {
 			r.live++

@@ -30,18 +30,18 @@ type Fields struct {
 
 // MakeKV encodes a record into memory of its own.
 func MakeKV(f Fields) KV {
-	n := sizeKV(&f)
-	b := make([]byte, 0, n)
-	b = appendKV(b, &f)
+	b := AppendKV(make([]byte, 0, SizeKV(&f)), &f)
 	return KV(unsafe.String(unsafe.SliceData(b), len(b)))
 }
 
-func sizeKV(f *Fields) int {
+// SizeKV is the number of bytes AppendKV adds.
+func SizeKV(f *Fields) int {
 	n := sizeBytes(len(f.Key)) + sizeBytes(len(f.Value))
 	return n + sizeInt(f.CreateRevision) + sizeInt(f.ModRevision) + sizeInt(f.Version) + sizeInt(f.LeaseID)
 }
 
-func appendKV(b []byte, f *Fields) []byte {
+// AppendKV appends the encoding of a record.
+func AppendKV(b []byte, f *Fields) []byte {
 	if len(f.Key) > 0 {
 		b = append(b, tagKey)
 		b = appendVarint(b, uint64(len(f.Key)))
@@ -107,10 +107,15 @@ func (kv KV) Fields() Fields {
 // record could not be passed on as it is.
 func ParseKV(b []byte) (KV, error) {
 	kv := KV(b)
+	return kv, kv.Check()
+}
+
+// Check tells whether the record is well formed.
+func (kv KV) Check() error {
 	if _, ok := parseKV(string(kv)); !ok {
-		return "", errMalformedKV
+		return errMalformedKV
 	}
-	return kv, nil
+	return nil
 }
 
 func parseKV(s string) (f Fields, ok bool) {
@@ -166,14 +171,14 @@ func BytesString(b []byte) string { return unsafe.String(unsafe.SliceData(b), le
 func (kv KV) AppendStripped(b []byte) []byte {
 	f := kv.Fields()
 	f.Value, f.LeaseID = "", 0
-	return appendKV(b, &f)
+	return AppendKV(b, &f)
 }
 
 // StrippedSize is the number of bytes AppendStripped adds.
 func (kv KV) StrippedSize() int {
 	f := kv.Fields()
 	f.Value, f.LeaseID = "", 0
-	return sizeKV(&f)
+	return SizeKV(&f)
 }
 
 func appendInt(b []byte, tag byte, v int64) []byte {
