@@ -16,6 +16,7 @@ var (
 	seeds = flag.Uint64("seed", 1, "first seed")
 	runs  = flag.Int("runs", 1, "how many seeds")
 	keep  = flag.Bool("keep", false, "keep the data and logs of servers of failed tests")
+	crash = flag.Int("crash", 2000, "requests between two crashes of both servers")
 	ops   = flag.Int("ops", 3000, "requests per seed")
 )
 
@@ -72,7 +73,11 @@ func TestRandomRequests(t *testing.T) {
 	for i := range *runs {
 		seed := *seeds + uint64(i)
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			r := newRun(seed, start(t, etcdProgram), start(t, cairnProgram), settings{}, knownDifferences)
+			r, err := newRun(seed, start(t, etcdProgram), start(t, cairnProgram), settings{}, knownDifferences)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.crashEvery = *crash
 			compareRun(t, r, *ops)
 		})
 	}
@@ -84,7 +89,12 @@ func compareRun(t *testing.T, r *run, ops int) {
 	for r.index < ops && err == nil {
 		err = r.step()
 	}
-	t.Logf("seed %d: %d requests", r.seed, r.index)
+	if err == nil {
+		err = r.finish()
+	} else {
+		r.watches.close()
+	}
+	t.Logf("seed %d: %d requests, %d events of watchers", r.seed, r.index, r.watches.compared)
 	for _, k := range slices.Sorted(maps.Keys(r.done)) {
 		t.Logf("  %-40s %d", k, r.done[k])
 	}

@@ -14,6 +14,8 @@ type run struct {
 	etcd, cairn *side
 	gen         *generator
 	known       []known
+	watches     *watches // nil without watches
+	crashEvery  int      // requests; 0 for never
 
 	index       int
 	done        map[string]int // requests by method and outcome
@@ -27,14 +29,40 @@ const (
 	remembered      = 12 // requests that a report shows before the difference
 )
 
-func newRun(seed uint64, etcd, cairn *side, set settings, ks []known) *run {
-	return &run{seed: seed, etcd: etcd, cairn: cairn, gen: newGenerator(seed, set), known: ks, done: map[string]int{}, seen: map[string]int{}}
+func newRun(seed uint64, etcd, cairn *side, set settings, ks []known) (*run, error) {
+	r := &run{seed: seed, etcd: etcd, cairn: cairn, gen: newGenerator(seed, set), known: ks, done: map[string]int{}, seen: map[string]int{},
+		watches: &watches{etcd: etcd, cairn: cairn}}
+	return r, r.watches.open()
+}
+
+// finish compares what the watchers still have to deliver.
+func (r *run) finish() error {
+	defer r.watches.close()
+	return r.watches.settle(r.gen.rev)
 }
 
 // step makes one request and compares. It returns an error when the run cannot go on.
 func (r *run) step() error {
 	o := r.gen.request()
 	r.index++
+	if r.crashEvery > 0 && r.index%r.crashEvery == 0 {
+		if err := r.crash(); err != nil {
+			return err
+		}
+	}
+	if r.watches != nil {
+		if r.gen.one(20) {
+			if err := r.watchStep(); err != nil {
+				return err
+			}
+		}
+		// A watcher that is behind may or may not be overtaken by a compaction: nobody may be behind.
+		if o.method == compact {
+			if err := r.watches.settle(r.gen.rev); err != nil {
+				return err
+			}
+		}
+	}
 	var a, b answer
 	for try := 0; ; try++ {
 		a, b = r.both(o)
