@@ -119,3 +119,6 @@ func TestMetrics(t *testing.T) {
 	}
 	require.Contains(t, body, fmt.Sprintf("grpc_server_handled_total{grpc_code=%q,grpc_method=%q,grpc_service=%q,grpc_type=%q} 0", "Unavailable", "Watch", "etcdserverpb.Watch", "bidi_stream"))
 }
+
+// contains reports whether one line of a page is the given one.
+func contains(page, line string) bool { return strings.Contains("\n"+page, "\n"+line+"\n") }
