@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// both are the two programs, etcd first.
+func both() []process.Program { return []process.Program{etcdProgram, cairnProgram} }
+
 // tempDir is a folder in memory where there is one: these tests compare answers, not disks.
 func tempDir(t *testing.T) string {
 	base := "/dev/shm"

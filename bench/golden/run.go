@@ -18,6 +18,7 @@ type run struct {
 	crashEvery  int      // requests; 0 for never
 
 	index       int
+	crashed     bool
 	done        map[string]int // requests by method and outcome
 	differences []difference   // that nobody knows
 	seen        map[string]int // known ones, by name
@@ -58,7 +59,7 @@ func (r *run) step() error {
 		}
 		// A watcher that is behind may or may not be overtaken by a compaction: nobody may be behind.
 		if o.method == compact {
-			if err := r.watches.settle(r.gen.rev); err != nil {
+			if err := r.synced(); err != nil {
 				return err
 			}
 		}
@@ -67,14 +68,14 @@ func (r *run) step() error {
 	for try := 0; ; try++ {
 		a, b = r.both(o)
 		// Compaction goes on behind its answer, and a hash may tell how far it is.
-		if o.method != hashKV || try == 40 || same(o, a, b) || r.knows(&difference{op: o, etcd: a, cairn: b}) != "" {
+		if o.method != hashKV || try == 40 || same(o, a, b) || r.knows(&difference{op: o, etcd: a, cairn: b, crashed: r.crashed}) != "" {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	r.note(o, a)
 	if !same(o, a, b) {
-		r.report(difference{index: r.index, op: o, etcd: a, cairn: b})
+		r.report(difference{index: r.index, op: o, etcd: a, cairn: b, crashed: r.crashed})
 	}
 	for _, s := range []*side{r.etcd, r.cairn} {
 		if !s.alive() {

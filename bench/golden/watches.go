@@ -25,6 +25,7 @@ type streamPair struct {
 type watcherPair struct {
 	req         *pb.WatchCreateRequest
 	id, start   int64
+	late        bool // it began in the past, and may still be behind even if it has nothing to deliver
 	compacted   bool // it began before the oldest revision kept: it has to end at once
 	etcd, cairn *watcher
 	seen        int // events compared
@@ -113,6 +114,7 @@ func (p *streamPair) create(q *pb.WatchCreateRequest, compactedAt int64) (*watch
 		w.start = r.Header.Revision + 1
 	}
 	w.compacted = q.StartRevision > 0 && q.StartRevision < compactedAt
+	w.late = q.StartRevision > 0
 	p.watchers = append(p.watchers, w)
 	return w, nil
 }

@@ -163,9 +163,32 @@ func (r *run) progress(p *streamPair) error {
 	return p.faults()
 }
 
+// syncPause is longer than a server takes to bring a watcher that has nothing to deliver up to date: etcd does it every
+// 100 ms.
+const syncPause = 500 * time.Millisecond
+
+// synced waits until no watcher is behind.
+func (r *run) synced() error {
+	if err := r.watches.settle(r.gen.rev); err != nil {
+		return err
+	}
+	pause := false
+	for _, p := range r.watches.streams {
+		for _, x := range p.watchers {
+			pause = pause || x.late && !x.compacted
+			x.late = false
+		}
+	}
+	if pause {
+		time.Sleep(syncPause)
+	}
+	return nil
+}
+
 // crash ends both servers without warning and starts them again: what they answered must still be there.
 func (r *run) crash() error {
 	r.count("crash and restart")
+	r.crashed = true
 	if r.watches != nil {
 		if err := r.watches.settle(r.gen.rev); err != nil {
 			return err
