@@ -11,7 +11,8 @@ import (
 // for each key. A record is a string into its slab: whoever still has it, a view or a watcher, keeps the slab alive, so
 // nothing is ever freed under a reader. Slabs that are mostly dead are emptied by moving what lives.
 //
-// In front of each record are eight bytes: the number of its slab and its length.
+// In front of each record are sixteen bytes: the number of its slab, its length, and the sub revision it was made at, which
+// the record itself does not tell.
 type arena struct {
 	slabs  []slab
 	free   []uint32 // numbers not in use
@@ -29,28 +30,28 @@ type slab struct {
 
 const (
 	slabSize   = 128 << 10
-	slabHeader = 8
+	slabHeader = 16
 	// ownSlab is from which size on a record gets a slab for itself.
 	ownSlab = slabSize / 8
 )
 
-// make encodes a record.
-func (a *arena) make(f *wire.Fields) wire.KV {
+// make encodes a record that is made at a sub revision.
+func (a *arena) make(f *wire.Fields, sub int64) wire.KV {
 	n := wire.SizeKV(f)
-	b := wire.AppendKV(a.alloc(n), f)
+	b := wire.AppendKV(a.alloc(n, sub), f)
 	return wire.KV(wire.BytesString(b))
 }
 
 // copy takes a record in.
-func (a *arena) copy(kv wire.KV) wire.KV {
-	b := append(a.alloc(len(kv)), kv...)
+func (a *arena) copy(kv wire.KV, sub int64) wire.KV {
+	b := append(a.alloc(len(kv), sub), kv...)
 	return wire.KV(wire.BytesString(b))
 }
 
 func footprint(n int) int { return slabHeader + (n+7)&^7 }
 
 // alloc returns room for n bytes, as an empty slice.
-func (a *arena) alloc(n int) []byte {
+func (a *arena) alloc(n int, sub int64) []byte {
 	need := footprint(n)
 	id := a.cur
 	switch {
@@ -70,6 +71,7 @@ func (a *arena) alloc(n int) []byte {
 	s.live += need
 	binary.LittleEndian.PutUint32(s.buf[at:], id)
 	binary.LittleEndian.PutUint32(s.buf[at+4:], uint32(n))
+	binary.LittleEndian.PutUint32(s.buf[at+8:], uint32(sub))
 	at += slabHeader
 	return s.buf[at : at : at+n]
 }
@@ -87,12 +89,20 @@ func (a *arena) open(size int) uint32 {
 
 // release notes that the index no longer refers to a record, which must be one of the arena's.
 func (a *arena) release(kv wire.KV) {
-	id := *(*uint32)(unsafe.Add(unsafe.Pointer(unsafe.StringData(string(kv))), -slabHeader))
+	id := header(kv)[0]
 	a.slabs[id].live -= footprint(len(kv))
 	if id != a.cur {
 		a.look(id)
 	}
 }
+
+// header returns what stands in front of one of the arena's records.
+func header(kv wire.KV) *[3]uint32 {
+	return (*[3]uint32)(unsafe.Add(unsafe.Pointer(unsafe.StringData(string(kv))), -slabHeader))
+}
+
+// subOf is the sub revision one of the arena's records was made at.
+func subOf(kv wire.KV) int64 { return int64(header(kv)[2]) }
 
 // look drops a slab that is empty and queues one that is mostly dead. It is not called for the one being filled.
 func (a *arena) look(id uint32) {

@@ -122,7 +122,7 @@ func (s *Store) trim(b engine.Batch, key string, rev int64) (removed int) {
 		return removed + 1
 	}
 	next := item{kv: it.kv}
-	if n < len(older) || newest.sub != 0 || newest.tombstone {
+	if n < len(older) || newest.tombstone {
 		next.hist = &history{rev: it.hist.rev, older: older[n:]}
 	}
 	s.index.set(next, 0)

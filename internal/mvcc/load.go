@@ -24,6 +24,8 @@ type loaded struct {
 	tomb bool
 }
 
+func (x *loaded) version() version { return version{x.rev.Main, int32(x.rev.Sub), x.tomb} }
+
 func (l *loader) run() error {
 	var bad error
 	err := l.store.eng.Scan(engine.Key, nil, nil, func(k, v []byte) bool {
@@ -74,9 +76,14 @@ func (l *loader) insert() {
 			if l.chunk[j].tomb {
 				kv = wire.Tombstone(l.chunk[j].key)
 			}
-			it = it.successor(kv, l.chunk[j].rev)
+			// The chunk's own records have no header: only what ends up as the newest one moves into the arena.
+			if it.kv == "" || j == i {
+				it = it.successor(kv, l.chunk[j].rev)
+			} else {
+				it = it.after(l.chunk[j-1].version(), kv, l.chunk[j].rev)
+			}
 		}
-		it.kv = l.store.records.copy(it.kv)
+		it.kv = l.store.records.copy(it.kv, l.chunk[j-1].rev.Sub)
 		if ok {
 			l.store.records.release(old.kv)
 		}

@@ -334,7 +334,7 @@ func TestArenaStaysDense(t *testing.T) {
 	for _, x := range s.records.slabs {
 		total += len(x.buf)
 	}
-	require.Less(t, total, keys*footprint(size+40)*2+4*slabSize)
+	require.Less(t, total, keys*footprint(size+48)*2+4*slabSize)
 	require.Greater(t, total, keys*size)
 }
 
@@ -488,13 +488,14 @@ func TestEngineFailureIsPassedOn(t *testing.T) {
 func TestTreeCountsAndOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	tr := newTree()
+	var records arena
 	alive, dead := map[string]bool{}, map[string]bool{}
 	for i := range 30000 {
 		k := fmt.Sprintf("%05d", rng.IntN(8000))
 		switch {
 		case alive[k]:
 			tr.updateLive(wire.One(k), func(it *item) bool {
-				*it = it.successor(wire.Tombstone(k), wire.Rev{Main: int64(i + 2)})
+				*it = it.successor(records.copy(wire.Tombstone(k), 0), wire.Rev{Main: int64(i + 2)})
 				return true
 			})
 			delete(alive, k)
@@ -504,7 +505,7 @@ func TestTreeCountsAndOrder(t *testing.T) {
 			delete(dead, k)
 		default:
 			old, _ := tr.root.get(k)
-			tr.set(old.successor(wire.MakeKV(wire.Fields{Key: k, CreateRevision: 1, ModRevision: int64(i + 2), Version: 1}), wire.Rev{Main: int64(i + 2)}), 1)
+			tr.set(old.successor(records.make(&wire.Fields{Key: k, CreateRevision: 1, ModRevision: int64(i + 2), Version: 1}, 0), wire.Rev{Main: int64(i + 2)}), 1)
 			alive[k] = true
 			delete(dead, k)
 		}

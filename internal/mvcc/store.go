@@ -65,7 +65,7 @@ func (s *Store) Put(b engine.Batch, key, value []byte, lease int64) (prev wire.K
 			f.CreateRevision, f.Version = o.CreateRevision, o.Version+1
 			prev, delta = old.kv, 0
 		}
-		kv = s.records.make(&f)
+		kv = s.records.make(&f, rev.Sub)
 		if old.kv != "" {
 			s.records.release(old.kv)
 		}
@@ -86,7 +86,7 @@ func (s *Store) Delete(b engine.Batch, r wire.Range, fn func(prev wire.KV)) (del
 		rev := wire.Rev{Main: s.rev + 1, Sub: s.sub}
 		s.sub++
 		prev := it.kv
-		kv := s.records.make(&wire.Fields{Key: prev.Key()})
+		kv := s.records.make(&wire.Fields{Key: prev.Key()}, rev.Sub)
 		s.records.release(prev)
 		*it = it.successor(kv, rev)
 		s.scratch = wire.AppendRevKey(s.scratch[:0], rev, true)
@@ -118,7 +118,7 @@ func (s *Store) Tidy(n int) {
 		if !ok || !same(it.kv, kv) {
 			return false
 		}
-		it.kv = s.records.copy(kv)
+		it.kv = s.records.copy(kv, subOf(kv))
 		s.index.set(it, 0)
 		s.records.release(kv)
 		return true

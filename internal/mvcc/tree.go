@@ -17,10 +17,11 @@ const (
 	minFill  = 8  // below this a node looks for a neighbour to merge with
 )
 
-// item is one key. A key whose newest record is a tombstone stays until a compaction has passed it.
+// item is one key. Its newest record is in the arena. A key whose newest record is a tombstone stays until a compaction
+// has passed it.
 type item struct {
 	kv   wire.KV
-	hist *history // nil for a key with one record, live, at sub revision 0
+	hist *history // nil for a live key with one record
 }
 
 // history is what the newest record does not tell. It is never changed once a view may have seen it; older may be
@@ -45,7 +46,7 @@ func (it *item) rev() wire.Rev {
 	if it.hist != nil {
 		return it.hist.rev
 	}
-	return wire.Rev{Main: it.kv.ModRevision()}
+	return wire.Rev{Main: it.kv.ModRevision(), Sub: subOf(it.kv)}
 }
 
 func (it *item) newest() version {
@@ -56,16 +57,21 @@ func (it *item) newest() version {
 // successor returns the item after its key took the step to kv at rev.
 func (it *item) successor(kv wire.KV, rev wire.Rev) item {
 	if it.kv == "" {
-		if rev.Sub == 0 && !kv.IsTombstone() {
-			return item{kv: kv}
+		if !kv.IsTombstone() {
+			return item{kv: kv} // the record and its header tell the revision
 		}
 		return item{kv, &history{rev: rev}}
 	}
+	return it.after(it.newest(), kv, rev)
+}
+
+// after is successor for an item whose newest version is known.
+func (it *item) after(newest version, kv wire.KV, rev wire.Rev) item {
 	h := &history{rev: rev}
 	if it.hist != nil {
 		h.older = it.hist.older
 	}
-	h.older = append(h.older, it.newest())
+	h.older = append(h.older, newest)
 	return item{kv, h}
 }
 

@@ -33,7 +33,7 @@ func appendRange(b *wire.Builder, res *mvcc.Result, left int) {
 		case mvcc.StripNothing:
 			b.Record(2, kv, left)
 		case mvcc.StripValueAndLease:
-			appendStripped(b, kv)
+			appendStripped(b, kv, left)
 		case mvcc.StripValue:
 			f := kv.Fields()
 			f.Value = ""
@@ -47,16 +47,27 @@ func appendRange(b *wire.Builder, res *mvcc.Result, left int) {
 	b.Uint(4, uint64(res.Count))
 }
 
-func appendStripped(b *wire.Builder, kv wire.KV) {
+func appendStripped(b *wire.Builder, kv wire.KV, left int) {
+	n := kv.StrippedSize()
+	b.Room(n+perRecord+2, min(left, n*16))
 	buf := protowire.AppendTag(b.Buf(), 2, protowire.BytesType)
-	buf = protowire.AppendVarint(buf, uint64(kv.StrippedSize()))
+	buf = protowire.AppendVarint(buf, uint64(n))
 	b.SetBuf(kv.AppendStripped(buf))
 }
 
 // wrapRange makes a RangeStreamResponse of a RangeResponse.
 func wrapRange(f *wire.Frame) *wire.Frame {
 	head := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.BytesType), uint64(f.Size))
-	return &wire.Frame{Bufs: append([][]byte{head}, f.Bufs...), Size: f.Size + len(head)}
+	return prefixed(head, f)
+}
+
+// prefixed is f with a few bytes in front.
+func prefixed(head []byte, f *wire.Frame) *wire.Frame {
+	out := &wire.Frame{Bufs: append([][]byte{head}, f.Bufs...), Size: f.Size + len(head)}
+	if f.Chunks != nil {
+		out.Chunks = append([]*[]byte{nil}, f.Chunks...)
+	}
+	return out
 }
 
 func deleteFrame(h *wire.Header, deleted int64, prevs []wire.KV) *wire.Frame {
@@ -92,7 +103,7 @@ func txnFrame(h *wire.Header, t *machine.TxnResult) *wire.Frame {
 	for i := range t.Ops {
 		num, body := opFrame(&t.Ops[i])
 		head := protowire.AppendVarint(protowire.AppendTag(nil, protowire.Number(num), protowire.BytesType), uint64(body.Size))
-		b.Message(3, &wire.Frame{Bufs: append([][]byte{head}, body.Bufs...), Size: body.Size + len(head)})
+		b.Message(3, prefixed(head, body))
 	}
 	return b.Frame()
 }

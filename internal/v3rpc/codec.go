@@ -12,6 +12,13 @@ import (
 // raw receives a request body as it came.
 type raw struct{ b []byte }
 
+// chunkPool takes back the chunks of frames that gRPC has sent.
+type chunkPool struct{}
+
+func (chunkPool) Get(int) *[]byte { panic("v3rpc: chunks are taken by frame builders") }
+
+func (chunkPool) Put(b *[]byte) { wire.FreeChunk(b) }
+
 // codec passes frames and raw bodies on without encoding them; everything else is protobuf.
 type codec struct{}
 
@@ -22,6 +29,10 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	case *wire.Frame:
 		out := make(mem.BufferSlice, len(m.Bufs))
 		for i, b := range m.Bufs {
+			if i < len(m.Chunks) && m.Chunks[i] != nil {
+				out[i] = mem.NewBuffer(m.Chunks[i], chunkPool{})
+				continue
+			}
 			out[i] = mem.SliceBuffer(b)
 		}
 		return out, nil
