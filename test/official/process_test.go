@@ -18,6 +18,9 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	// Nothing of it is used: go test must not answer from its cache when the server has changed.
+	_ "github.com/cairn-kv/cairn"
 )
 
 var long = flag.Bool("long", false, "run the long variants")
@@ -91,6 +94,9 @@ func (p *process) url() string { return "http://" + p.addr }
 // launch starts the server and returns without waiting for it.
 func (p *process) launch() {
 	p.t.Helper()
+	_ = os.Getenv("CAIRN_BIN") // go test notes what a test reads, not what TestMain does
+	_, err := os.Stat(binary)
+	require.NoError(p.t, err)
 	p.out = &buffer{}
 	p.cmd = exec.Command(binary, append([]string{"--data-dir", p.dir, "--listen-client-urls", p.url(), "--advertise-client-urls", p.url()}, p.flags...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
