@@ -1,6 +1,8 @@
 package mvcc
 
 import (
+	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +17,7 @@ type loader struct {
 	store *Store
 	chunk []loaded
 	bytes []byte // of the chunk's records
+	order []place
 }
 
 type loaded struct {
@@ -46,7 +49,9 @@ func (l *loader) run() error {
 		}
 		if len(l.chunk) == loadChunk || len(l.bytes)+len(v) > cap(l.bytes) {
 			l.insert()
-			l.bytes = make([]byte, 0, max(loadBytes, len(v)))
+			if len(v) > cap(l.bytes) {
+				l.bytes = make([]byte, 0, max(loadBytes, len(v)))
+			}
 		}
 		l.bytes = append(l.bytes, v...)
 		kv = wire.KV(wire.BytesString(l.bytes[len(l.bytes)-len(v):]))
@@ -63,40 +68,91 @@ func (l *loader) run() error {
 	return nil
 }
 
+// place is a record's place in the order of its chunk: the eight bytes of its key behind what all keys of the chunk begin
+// with, which nearly always decide, and its number.
+type place struct {
+	head uint64
+	n    uint32
+}
+
+// sort orders the chunk by key, and by revision where the key is the same.
+func (l *loader) sort() []place {
+	common := len(l.chunk[0].key)
+	for i := range l.chunk {
+		common = commonPrefix(l.chunk[0].key[:common], l.chunk[i].key)
+	}
+	if cap(l.order) < len(l.chunk) {
+		l.order = make([]place, len(l.chunk), loadChunk)
+	}
+	order := l.order[:len(l.chunk)]
+	for i := range l.chunk {
+		var head [8]byte
+		copy(head[:], l.chunk[i].key[common:])
+		order[i] = place{binary.BigEndian.Uint64(head[:]), uint32(i)}
+	}
+	slices.SortFunc(order, func(a, b place) int {
+		if a.head != b.head {
+			return cmp.Compare(a.head, b.head)
+		}
+		return cmp.Or(strings.Compare(l.chunk[a.n].key, l.chunk[b.n].key), cmp.Compare(a.n, b.n))
+	})
+	return order
+}
+
+func commonPrefix(a, b string) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
 func (l *loader) insert() {
-	slices.SortStableFunc(l.chunk, func(a, b loaded) int { return strings.Compare(a.key, b.key) })
-	t := &l.store.index
-	for i := 0; i < len(l.chunk); {
-		old, ok := t.root.get(l.chunk[i].key)
-		was := ok && old.live()
-		it := old
-		j := i
-		for ; j < len(l.chunk) && l.chunk[j].key == l.chunk[i].key; j++ {
-			kv := l.chunk[j].kv
-			if l.chunk[j].tomb {
-				kv = wire.Tombstone(l.chunk[j].key)
-			}
-			// The chunk's own records have no header: only what ends up as the newest one moves into the arena.
-			if it.kv == "" || j == i {
-				it = it.successor(kv, l.chunk[j].rev)
-			} else {
-				it = it.after(l.chunk[j-1].version(), kv, l.chunk[j].rev)
-			}
+	if len(l.chunk) == 0 {
+		return
+	}
+	order := l.sort()
+	for i := 0; i < len(order); {
+		j := i + 1
+		key := l.chunk[order[i].n].key
+		for j < len(order) && l.chunk[order[j].n].key == key {
+			j++
 		}
-		it.kv = l.store.records.copy(it.kv, l.chunk[j-1].rev.Sub)
-		if ok {
-			l.store.records.release(old.kv)
-		}
-		delta := 0
-		if it.live() != was {
-			delta = 1
-			if was {
-				delta = -1
-			}
-		}
-		t.set(it, delta)
+		versions := order[i:j]
+		l.store.index.update(key, func(old item) (item, int) { return l.merge(old, versions) })
 		i = j
 	}
-	clear(l.chunk)
 	l.chunk = l.chunk[:0]
+	l.bytes = l.bytes[:0]
+}
+
+// merge adds a key's records of the chunk, in revision order, to what earlier chunks held of it.
+func (l *loader) merge(old item, versions []place) (item, int) {
+	it, delta := old, 0
+	if old.kv != "" && old.live() {
+		delta = -1
+	}
+	for i, p := range versions {
+		x := &l.chunk[p.n]
+		kv := x.kv
+		if x.tomb {
+			kv = wire.Tombstone(x.key)
+		}
+		// The chunk's own records have no header: only what ends up as the newest one moves into the arena.
+		if i == 0 {
+			it = it.successor(kv, x.rev)
+		} else {
+			it = it.after(l.chunk[versions[i-1].n].version(), kv, x.rev)
+		}
+	}
+	it.kv = l.store.records.copy(it.kv, l.chunk[versions[len(versions)-1].n].rev.Sub)
+	if old.kv != "" {
+		l.store.records.release(old.kv)
+	}
+	if it.live() {
+		delta++
+	}
+	return it, delta
 }
