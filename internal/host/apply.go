@@ -17,7 +17,7 @@ type applyWork struct {
 }
 
 // compactStep is how many records one step of a compaction looks at; traffic goes first between two steps.
-const compactStep = 500
+const compactStep = 250
 
 // applier owns the machine.
 func (h *Host) applier() {

@@ -254,7 +254,10 @@ func (m *Machine) CompactStep(n int) (removed int, done bool, err error) {
 	if err := m.eng.Commit(b); err != nil {
 		return removed, done, err
 	}
-	m.publish()
+	if done {
+		// Nothing that can be seen has changed; a new view lets go of what the old one still holds.
+		m.publish()
+	}
 	return removed, done, nil
 }
 

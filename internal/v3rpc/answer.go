@@ -1,6 +1,8 @@
 package v3rpc
 
 import (
+	"runtime"
+
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/cairn-kv/cairn/internal/machine"
@@ -10,6 +12,8 @@ import (
 
 // appendHeader writes h as field 1, which it is in every response.
 func appendHeader(b *wire.Builder, h wire.Header) { b.SetBuf(wire.AppendHeader(b.Buf(), 1, h)) }
+
+const yieldEvery = 512 // records
 
 const perRecord = 1 + 3 // tag and length of most records
 
@@ -28,7 +32,10 @@ func rangeFrame(h wire.Header, res *mvcc.Result) *wire.Frame {
 }
 
 func appendRange(b *wire.Builder, res *mvcc.Result, left int) {
-	for _, kv := range res.KVs {
+	for i, kv := range res.KVs {
+		if i%yieldEvery == yieldEvery-1 {
+			runtime.Gosched() // so that a large answer does not keep small ones waiting
+		}
 		switch res.Strip {
 		case mvcc.StripNothing:
 			b.Record(2, kv, left)

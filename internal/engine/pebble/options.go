@@ -40,7 +40,7 @@ func pebbleOptions(fs vfs.FS, o Options, cache *pebble.Cache) *pebble.Options {
 		LBaseMaxBytes:               64 << 20,
 		MaxManifestFileSize:         16 << 20,
 		MaxOpenFiles:                1024,
-		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 	}
 	opts.TargetFileSizes[0] = 8 << 20
 	for i := range opts.Levels {
