@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
+
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/cairn-kv/cairn"
 	"github.com/cairn-kv/cairn/internal/ctl"
@@ -45,6 +48,10 @@ func member(args []string) int {
 	case err != nil:
 		fmt.Fprintf(os.Stderr, "cairn: %v\n", err)
 		return 1
+	}
+	if cfg.LogLevel != "debug" {
+		// gRPC's own lines are not in the log's format; what matters of them is logged by the server.
+		grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -35,7 +35,10 @@ func (v View) History(r wire.Range, from, to int64, maxRevs int, prev bool) (cha
 	}
 	if prev {
 		for i := range changes {
-			// What was before a compaction is silently left out.
+			// A creation has none, and what was before a compaction is silently left out.
+			if f := changes[i].KV.Fields(); f.CreateRevision == changes[i].Rev.Main {
+				continue
+			}
 			if kv, err := v.GetAt(changes[i].KV.Key(), changes[i].Rev.Main-1); err == nil && changes[i].Rev.Main > 1 {
 				changes[i].Prev = kv
 			}

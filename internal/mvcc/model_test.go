@@ -118,8 +118,16 @@ func (p *pair) write() {
 	}
 	require.Equal(p.t, rev.Sub > 0, p.store.Wrote())
 	p.store.End()
+	before := p.model.rev
 	if rev.Sub > 0 {
 		p.model.rev++
+	}
+	for _, c := range p.store.TakeChanges() {
+		want := p.model.at(c.KV.Key(), before)
+		if c.KV.Fields().CreateRevision == c.Rev.Main {
+			want = ""
+		}
+		require.Equal(p.t, want, c.Prev)
 	}
 	require.NoError(p.t, p.eng.Commit(b))
 	require.Equal(p.t, p.model.rev, p.store.Rev())
@@ -281,7 +289,9 @@ func (p *pair) checkHistory(v View) {
 		require.NoError(p.t, err)
 		require.Greater(p.t, n, next)
 		for _, c := range cs {
-			if c.Rev.Main-1 >= p.model.compact {
+			if c.KV.Fields().CreateRevision == c.Rev.Main {
+				require.Empty(p.t, c.Prev)
+			} else if c.Rev.Main-1 >= p.model.compact {
 				require.Equal(p.t, p.model.at(c.KV.Key(), c.Rev.Main-1), c.Prev)
 			}
 			c.Prev = ""

@@ -55,7 +55,7 @@ func (s *Store) Wrote() bool { return s.sub > 0 }
 func (s *Store) Put(b engine.Batch, key, value []byte, lease int64) (prev wire.KV) {
 	rev := wire.Rev{Main: s.rev + 1, Sub: s.sub}
 	s.sub++
-	var kv wire.KV
+	var kv, before wire.KV
 	s.index.update(wire.BytesString(key), func(old item) (item, int) {
 		f := wire.Fields{Key: wire.BytesString(key), Value: wire.BytesString(value),
 			CreateRevision: rev.Main, ModRevision: rev.Main, Version: 1, LeaseID: lease}
@@ -65,6 +65,9 @@ func (s *Store) Put(b engine.Batch, key, value []byte, lease int64) (prev wire.K
 			f.CreateRevision, f.Version = o.CreateRevision, o.Version+1
 			prev, delta = old.kv, 0
 		}
+		if f.CreateRevision != rev.Main {
+			before = s.before(&old, rev.Main)
+		}
 		kv = s.records.make(&f, rev.Sub)
 		if old.kv != "" {
 			s.records.release(old.kv)
@@ -73,8 +76,27 @@ func (s *Store) Put(b engine.Batch, key, value []byte, lease int64) (prev wire.K
 	})
 	s.scratch = wire.AppendRevKey(s.scratch[:0], rev, false)
 	b.Set(engine.Key, s.scratch, kv.Bytes())
-	s.changes = append(s.changes, wire.Change{Rev: rev, KV: kv, Prev: prev})
+	s.changes = append(s.changes, wire.Change{Rev: rev, KV: kv, Prev: before})
 	return prev
+}
+
+// before is the record that a key had before the revision that is being made: what watchers are shown as the previous
+// one, also when a transaction changes the key twice.
+func (s *Store) before(it *item, rev int64) wire.KV {
+	if it.kv == "" || it.rev().Main < rev {
+		if it.kv == "" || !it.live() {
+			return ""
+		}
+		return it.kv
+	}
+	// The key's first change in this transaction knows.
+	key, first := it.kv.Key(), wire.KV("")
+	for i := len(s.changes) - 1; i >= 0 && s.changes[i].Rev.Main == rev; i-- {
+		if s.changes[i].KV.Key() == key {
+			first = s.changes[i].Prev
+		}
+	}
+	return first
 }
 
 // Delete removes the live keys of r in the open transaction, ascending. fn, if not nil, is given each record as it was.
@@ -85,13 +107,13 @@ func (s *Store) Delete(b engine.Batch, r wire.Range, fn func(prev wire.KV)) (del
 	s.index.updateLive(r, func(it *item) bool {
 		rev := wire.Rev{Main: s.rev + 1, Sub: s.sub}
 		s.sub++
-		prev := it.kv
+		prev, before := it.kv, s.before(it, rev.Main)
 		kv := s.records.make(&wire.Fields{Key: prev.Key()}, rev.Sub)
 		s.records.release(prev)
 		*it = it.successor(kv, rev)
 		s.scratch = wire.AppendRevKey(s.scratch[:0], rev, true)
 		b.Set(engine.Key, s.scratch, kv.Bytes())
-		s.changes = append(s.changes, wire.Change{Rev: rev, KV: kv, Prev: prev})
+		s.changes = append(s.changes, wire.Change{Rev: rev, KV: kv, Prev: before})
 		if fn != nil {
 			fn(prev)
 		}

@@ -41,9 +41,17 @@ func (s *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 		r.Errors = append(r.Errors, wire.ErrNoLeader.Error())
 	}
 	for _, a := range v.Alarms {
-		r.Errors = append(r.Errors, fmt.Sprintf("memberID:%d alarm:%s", a.Member, a.Type))
+		r.Errors = append(r.Errors, alarmText(a))
 	}
 	return r, nil
+}
+
+// alarmText is an alarm in protobuf's text form, as etcd shows it.
+func alarmText(a machine.Alarm) string {
+	if a.Member == 0 {
+		return "alarm:" + a.Type.String()
+	}
+	return fmt.Sprintf("memberID:%d alarm:%s", a.Member, a.Type)
 }
 
 func (s *maintenanceServer) Alarm(ctx context.Context, q *pb.AlarmRequest) (*pb.AlarmResponse, error) {
