@@ -113,6 +113,10 @@ func (h *Host) leaseEffects(eff *machine.Effects, v *machine.View) {
 			h.cfg.Metrics.LeaseRevoked.Inc()
 		} else {
 			h.deadlines.Set(now, e.Lease)
+			if e.Lease.RemainingSeconds == 0 {
+				h.cfg.Metrics.LeaseGranted.Inc()
+				h.cfg.Metrics.LeaseTTL.Observe(float64(e.Lease.TTL))
+			}
 		}
 	}
 	if revoked {

@@ -17,6 +17,7 @@ type Metrics struct {
 	LeaseRevoked    prometheus.Counter
 	LeaseRenewed    prometheus.Counter
 	LeaseExpired    prometheus.Counter
+	LeaseTTL        prometheus.Observer
 	SlowApply       prometheus.Counter
 	Apply           prometheus.Observer
 	Fsync           prometheus.Observer
@@ -62,6 +63,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.CompactTotal = histogram("etcd_debugging_mvcc_db_compaction_total_duration_milliseconds", "How long a compaction takes.", 100, 14)
 	m.CompactLast = gauge("etcd_debugging_mvcc_db_compaction_last", "The unix time of the last compaction.")
 	m.CompactKeys = counter("etcd_debugging_mvcc_db_compaction_keys_total", "The number of records removed by compactions.")
+	m.LeaseTTL = histogram("etcd_debugging_lease_ttl_total", "The granted TTLs in seconds.", 1, 24)
+	// What a member on its own cannot have is there with the value 0, because dashboards and alerts ask for it.
+	for _, name := range []string{"etcd_server_slow_read_indexes_total", "etcd_server_read_indexes_failed_total",
+		"etcd_server_heartbeat_send_failures_total", "etcd_server_learner_promote_successes"} {
+		counter(name, "Always 0 for the only member of a cluster.")
+	}
+	gauge("etcd_server_snapshot_apply_in_progress_total", "1 while a snapshot from another member is installed.")
+	gauge("etcd_disk_defrag_inflight", "Always 0: defragmenting stops nothing.")
+	gauge("etcd_debugging_auth_revision", "The revision of the users and roles.").Set(1)
 	m.Events = counter("etcd_debugging_mvcc_events_total", "The number of changes handed to watchers.")
 	return m
 }
@@ -102,6 +112,7 @@ func (m *Metrics) observe(h *Host) {
 	gauge("etcd_debugging_mvcc_slow_watcher_total", "The number of watchers that read from history.", func() float64 { return float64(h.hub.Stats().Slow) })
 	gauge("etcd_debugging_mvcc_pending_events_total", "The number of changes that wait to be sent.", func() float64 { return float64(h.hub.Stats().Pending) })
 	gauge("etcd_disk_wal_write_bytes_total", "The size of the log in bytes.", func() float64 { return float64(h.log.Size().Bytes) })
+	m.reg.MustRegister(alarmCollector{h})
 	constant("etcd_server_version", "server_version", h.cfg.Version)
 	constant("etcd_server_go_version", "server_go_version", runtime.Version())
 	constant("etcd_server_id", "server_id", h.cfg.MemberID.String())
@@ -112,5 +123,18 @@ func (m *Metrics) observeApply(took time.Duration, entries int) {
 	m.Apply.Observe(took.Seconds())
 	if took > slowApply*time.Duration(max(1, entries/100)) {
 		m.SlowApply.Inc()
+	}
+}
+
+var alarmDesc = prometheus.NewDesc("etcd_debugging_server_alarms", "1 for every alarm that is active.", []string{"server_id", "alarm_type"}, nil)
+
+// alarmCollector shows the alarms as they are when it is asked.
+type alarmCollector struct{ host *Host }
+
+func (c alarmCollector) Describe(ch chan<- *prometheus.Desc) { ch <- alarmDesc }
+
+func (c alarmCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, a := range c.host.View().Alarms {
+		ch <- prometheus.MustNewConstMetric(alarmDesc, prometheus.GaugeValue, 1, a.Member.String(), a.Type.String())
 	}
 }

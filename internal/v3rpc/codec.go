@@ -20,13 +20,14 @@ func (chunkPool) Get(int) *[]byte { panic("v3rpc: chunks are taken by frame buil
 func (chunkPool) Put(b *[]byte) { wire.FreeChunk(b) }
 
 // codec passes frames and raw bodies on without encoding them; everything else is protobuf.
-type codec struct{}
+type codec struct{ metrics *Metrics }
 
 func (codec) Name() string { return "proto" }
 
-func (codec) Marshal(v any) (mem.BufferSlice, error) {
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch m := v.(type) {
 	case *wire.Frame:
+		c.metrics.bytesOut.Add(float64(m.Size))
 		out := make(mem.BufferSlice, len(m.Bufs))
 		for i, b := range m.Bufs {
 			if i < len(m.Chunks) && m.Chunks[i] != nil {
@@ -41,12 +42,14 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 		if err != nil {
 			return nil, err
 		}
+		c.metrics.bytesOut.Add(float64(len(b)))
 		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
 	}
 	return nil, fmt.Errorf("v3rpc: cannot encode %T", v)
 }
 
-func (codec) Unmarshal(data mem.BufferSlice, v any) error {
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	c.metrics.bytesIn.Add(float64(data.Len()))
 	switch m := v.(type) {
 	case *raw:
 		m.b = data.Materialize()

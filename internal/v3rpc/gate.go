@@ -37,7 +37,15 @@ func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 		m.sent.Inc()
 	}
 	m.handled(status.Code(err)).Inc()
-	if took := time.Since(began); took > slowRequest {
+	took := time.Since(began)
+	if m.took[0] != nil {
+		ok := 0
+		if err == nil {
+			ok = 1
+		}
+		m.took[ok].Observe(took.Seconds())
+	}
+	if took > slowRequest {
 		g.cfg.Logger.Warn("request stats", slog.String("method", info.FullMethod), slog.String("took", took.String()))
 	}
 	return resp, err

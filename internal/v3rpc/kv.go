@@ -33,6 +33,7 @@ func (s *kvServer) rangeKeys(ctx context.Context, body []byte) (*wire.Frame, err
 			return nil, err
 		}
 	}
+	s.cfg.Metrics.ranges.Inc()
 	v := s.View()
 	res, err := s.pins.read(v.KV, &q)
 	if err != nil {
@@ -52,6 +53,7 @@ func (s *kvServer) put(ctx context.Context, body []byte) (*wire.Frame, error) {
 	if err := checkPut(&p); err != nil {
 		return nil, err
 	}
+	s.cfg.Metrics.countPut(&p)
 	res, err := s.Propose(ctx, wire.KindPut, body)
 	if err != nil {
 		return nil, err
@@ -80,6 +82,7 @@ func (s *kvServer) deleteRange(ctx context.Context, body []byte) (*wire.Frame, e
 	if len(d.Key) == 0 {
 		return nil, wire.ErrEmptyKey
 	}
+	s.cfg.Metrics.deletes.Inc()
 	res, err := s.Propose(ctx, wire.KindDeleteRange, body)
 	if err != nil {
 		return nil, err
@@ -99,6 +102,7 @@ func (s *kvServer) txn(ctx context.Context, body []byte) (*wire.Frame, error) {
 	if err := checkTxn(t, s.cfg.MaxTxnOps); err != nil {
 		return nil, err
 	}
+	s.cfg.Metrics.countOps(t)
 	if t.ReadOnly() {
 		return s.readTxn(ctx, t)
 	}

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"strings"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
@@ -68,7 +69,9 @@ func (s *maintenanceServer) Alarm(ctx context.Context, q *pb.AlarmRequest) (*pb.
 
 // Defragment returns at once: nothing has to be stopped for the engine to give space back.
 func (s *maintenanceServer) Defragment(context.Context, *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+	began := time.Now()
 	s.Tidy()
+	s.cfg.Metrics.defrag.Observe(time.Since(began).Seconds())
 	return &pb.DefragmentResponse{}, nil
 }
 
@@ -83,6 +86,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Hash covers the whole database. It differs between members and is for testing only.
 func (s *maintenanceServer) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
+	began := time.Now()
+	defer func() { s.cfg.Metrics.hash.Observe(time.Since(began).Seconds()) }()
 	records, _, err := s.core.Snapshot(ctx)
 	if err != nil {
 		return nil, err
@@ -113,6 +118,8 @@ func (s *maintenanceServer) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.Ha
 
 // HashKV covers the records at a revision; members agree on it (v3-grpc.md section 16.6).
 func (s *maintenanceServer) HashKV(ctx context.Context, q *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	began := time.Now()
+	defer func() { s.cfg.Metrics.hashRev.Observe(time.Since(began).Seconds()) }()
 	if q.Revision > 0 {
 		if hash, compacted, ok := s.CompactHash(q.Revision); ok {
 			return &pb.HashKVResponse{Header: s.message(0), Hash: hash, CompactRevision: compacted, HashRevision: q.Revision}, nil
@@ -141,6 +148,8 @@ const snapshotBlob = 32 << 10
 
 // Snapshot streams the state as an etcd database file with its SHA-256 behind it. Nothing waits for it.
 func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, st pb.Maintenance_SnapshotServer) error {
+	began := time.Now()
+	defer func() { s.cfg.Metrics.snapshot.Observe(time.Since(began).Seconds()) }()
 	records, _, err := s.core.Snapshot(st.Context())
 	if err != nil {
 		return err

@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+
+	"github.com/cairn-kv/cairn/internal/wire"
 )
 
 // Metrics counts calls under the names that etcd's dashboards know (v3-gateway-http.md section 7.6). All combinations
@@ -15,6 +17,11 @@ type Metrics struct {
 	started, handledVec, received, sent *prometheus.CounterVec
 	clients                             *prometheus.CounterVec
 	watchSent                           prometheus.Counter
+	bytesIn, bytesOut                   prometheus.Counter
+	ranges, puts, deletes, txns         prometheus.Counter
+	putBytes                            prometheus.Gauge
+	durations                           *prometheus.HistogramVec
+	hash, hashRev, snapshot, defrag     prometheus.Observer
 
 	methods map[string]*methodMetrics // not changed after describe
 	unknown *methodMetrics
@@ -32,6 +39,14 @@ type methodMetrics struct {
 	unary                   bool
 	started, received, sent prometheus.Counter
 	codes                   [codes.Unauthenticated + 1]prometheus.Counter
+	took                    [2]prometheus.Observer // failures, successes; nil for methods that are not timed
+}
+
+// timed are the methods whose durations are observed, with the names they have there.
+var timed = map[string]string{
+	"/etcdserverpb.KV/Range": "Range", "/etcdserverpb.KV/Put": "Put", "/etcdserverpb.KV/DeleteRange": "DeleteRange",
+	"/etcdserverpb.KV/Txn": "Txn", "/etcdserverpb.KV/Compact": "Compaction", "/etcdserverpb.Lease/LeaseGrant": "LeaseGrant",
+	"/etcdserverpb.Lease/LeaseRevoke": "LeaseRevoke", "/etcdserverpb.Maintenance/Alarm": "Alarm",
 }
 
 func (m *methodMetrics) handled(c codes.Code) prometheus.Counter {
@@ -62,7 +77,57 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		versions:   map[clientKey]prometheus.Counter{},
 	}
 	reg.MustRegister(m.watchSent)
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, start float64, n int) prometheus.Observer {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(start, 2, n)})
+		reg.MustRegister(h)
+		return h
+	}
+	m.bytesIn = counter("etcd_network_client_grpc_received_bytes_total", "The total number of bytes received from grpc clients.")
+	m.bytesOut = counter("etcd_network_client_grpc_sent_bytes_total", "The total number of bytes sent to grpc clients.")
+	m.ranges = counter("etcd_mvcc_range_total", "Total number of ranges seen by this member.")
+	m.puts = counter("etcd_mvcc_put_total", "Total number of puts seen by this member.")
+	m.deletes = counter("etcd_mvcc_delete_total", "Total number of deletes seen by this member.")
+	m.txns = counter("etcd_mvcc_txn_total", "Total number of txns seen by this member.")
+	m.putBytes = prometheus.NewGauge(prometheus.GaugeOpts{Name: "etcd_debugging_mvcc_total_put_size_in_bytes", Help: "The total size of keys and values put through this member."})
+	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "etcd_server_request_duration_seconds",
+		Help: "How long requests take.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}, []string{"type", "success"})
+	reg.MustRegister(m.putBytes, m.durations)
+	m.hash = histogram("etcd_mvcc_hash_duration_seconds", "How long a hash of the whole database takes.", 0.01, 15)
+	m.hashRev = histogram("etcd_mvcc_hash_rev_duration_seconds", "How long a hash of the records at a revision takes.", 0.01, 15)
+	m.snapshot = histogram("etcd_disk_backend_snapshot_duration_seconds", "How long sending a database snapshot takes.", 0.01, 17)
+	m.defrag = histogram("etcd_disk_backend_defrag_duration_seconds", "How long answering a defragment request takes.", 0.1, 13)
 	return m
+}
+
+// countOps counts the operations of a txn.
+func (m *Metrics) countOps(t *wire.TxnRequest) {
+	n := 0
+	for _, branch := range [][]wire.Op{t.Success, t.Failure} {
+		for i := range branch {
+			n++
+			switch op := &branch[i]; {
+			case op.Range != nil:
+				m.ranges.Inc()
+			case op.Put != nil:
+				m.countPut(op.Put)
+			case op.Delete != nil:
+				m.deletes.Inc()
+			}
+		}
+	}
+	if n > 1 {
+		m.txns.Inc()
+	}
+}
+
+func (m *Metrics) countPut(p *wire.PutRequest) {
+	m.puts.Inc()
+	m.putBytes.Add(float64(len(p.Key) + len(p.Value)))
 }
 
 func (m *Metrics) describe(s *grpc.Server) {
@@ -95,6 +160,9 @@ func (m *Metrics) make(kind, service, method string) *methodMetrics {
 	for c := range mm.codes {
 		name := codes.Code(c).String()
 		mm.codes[c] = m.handledVec.WithLabelValues(kind, service, method, name)
+	}
+	if name := timed["/"+service+"/"+method]; name != "" {
+		mm.took = [2]prometheus.Observer{m.durations.WithLabelValues(name, "false"), m.durations.WithLabelValues(name, "true")}
 	}
 	return mm
 }

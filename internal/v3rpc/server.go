@@ -95,7 +95,7 @@ func New(b Backend, cfg Config) *Server {
 	c := &core{Backend: b, cfg: cfg, pins: newPins()}
 	gate := &gate{core: c, leads: s.leads}
 	opts := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(codec{}),
+		grpc.ForceServerCodecV2(codec{cfg.Metrics}),
 		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes + OverheadBytes),
 		grpc.MaxSendMsgSize(maxSendBytes),
 		grpc.MaxConcurrentStreams(cfg.MaxStreams),
