@@ -21,8 +21,8 @@ import (
 var ErrLocked = errors.New("directory is in use by another process")
 
 // Engine is an engine.Engine in one directory. Any goroutine may use it. The
-// goroutines behind it (at most one writing a table and two merging tables)
-// end with Close.
+// goroutines behind it (at most one writing a table, two merging tables and one
+// asking for that) end with Close.
 type Engine struct {
 	db    *pebble.DB
 	cache *pebble.Cache
@@ -41,6 +41,7 @@ type Engine struct {
 	flushMu   sync.Mutex    // one Flush at a time
 	flushed   uint64        // batches known durable; guarded by flushMu
 	size      sizer
+	tidier    tidier
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -205,6 +206,7 @@ func (e *Engine) Close() error {
 		return nil
 	}
 	e.closed = true
+	e.tidier.stop()
 	for e.inflight > 0 && !e.fail.dead() {
 		e.idle.Wait()
 	}
@@ -222,6 +224,7 @@ func (e *Engine) Close() error {
 		// Pebble holds the lock a second time; Close drops one hold.
 		err = errors.Join(e.fail.last(), e.lock.Close())
 	} else {
+		e.tidier.wg.Wait()
 		err = e.fail.guard(e.db.Close)
 		e.cache.Unref()
 	}
