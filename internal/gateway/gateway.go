@@ -72,7 +72,7 @@ func New(cfg Config) (*Gateway, error) {
 	)
 	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 		gw.RegisterKVHandler, gw.RegisterWatchHandler, gw.RegisterLeaseHandler, gw.RegisterClusterHandler,
-		gw.RegisterMaintenanceHandler, gw.RegisterAuthHandler,
+		gw.RegisterMaintenanceHandler, gw.RegisterAuthHandler, registerRecipes,
 	} {
 		if err := register(g.ctx, g.mux, g.conn); err != nil {
 			g.Close()

@@ -112,7 +112,11 @@ func New(b Backend, cfg Config) *Server {
 	s.Server = grpc.NewServer(append(opts, cfg.Options...)...)
 	kv := &kvServer{core: c}
 	s.RegisterService(kvDesc(), kv)
-	s.RegisterService(leaseDesc(), &leaseServer{core: c})
+	lease := &leaseServer{core: c}
+	s.RegisterService(leaseDesc(), lease)
+	steps := recipes{core: c, kv: kv, lease: lease}
+	s.RegisterService(lockDesc(), &lockServer{steps})
+	s.RegisterService(electionDesc(), &electionServer{steps})
 	pb.RegisterWatchServer(s, &watchServer{core: c})
 	pb.RegisterMaintenanceServer(s, &maintenanceServer{core: c})
 	pb.RegisterClusterServer(s, &clusterServer{core: c})
