@@ -14,8 +14,8 @@ import (
 // ttlSlack is by how many seconds the remaining time of a lease may differ: the two servers granted it at two moments.
 const ttlSlack = 2
 
-// same says whether two answers are equal in everything that the protocol promises.
-func same(o *op, a, b answer) bool {
+// same says whether two answers are equal in everything that the protocol promises, and that forget leaves in them.
+func same(o *op, a, b answer, forget func(req, resp proto.Message)) bool {
 	if (a.err != nil) != (b.err != nil) {
 		return false
 	}
@@ -23,8 +23,12 @@ func same(o *op, a, b answer) bool {
 		return a.err.Code() == b.err.Code() && a.err.Message() == b.err.Message()
 	}
 	a.msg, b.msg = proto.Clone(a.msg), proto.Clone(b.msg)
-	normalise(o.req, a.msg)
-	normalise(o.req, b.msg)
+	for _, m := range []proto.Message{a.msg, b.msg} {
+		normalise(o.req, m)
+		if forget != nil {
+			forget(o.req, m)
+		}
+	}
 	if x, ok := a.msg.(*pb.LeaseTimeToLiveResponse); ok {
 		y := b.msg.(*pb.LeaseTimeToLiveResponse)
 		if d := x.TTL - y.TTL; x.GrantedTTL > 0 && -ttlSlack <= d && d <= ttlSlack {

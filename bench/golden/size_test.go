@@ -49,7 +49,7 @@ func TestEdges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := (&run{etcd: etcd, cairn: cairn}).both(o)
-			if d := (difference{op: &op{method: o.method}, etcd: a, cairn: b}); !same(o, a, b) && (&run{known: knownDifferences}).knows(&d) == "" {
+			if d := (difference{op: &op{method: o.method}, etcd: a, cairn: b}); !same(o, a, b, nil) && (&run{known: knownDifferences}).knows(&d) == "" {
 				t.Errorf("etcd:  %.500s\ncairn: %.500s", a, b)
 			}
 		})
@@ -72,7 +72,7 @@ func TestMetadata(t *testing.T) {
 				got = append(got, answer{msg: r})
 			}
 		}
-		if !same(&op{method: kvRange, req: &pb.RangeRequest{}}, got[0], got[1]) {
+		if !same(&op{method: kvRange, req: &pb.RangeRequest{}}, got[0], got[1], nil) {
 			t.Errorf("%v\netcd:  %s\ncairn: %s", md, got[0], got[1])
 		}
 	}

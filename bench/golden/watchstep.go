@@ -36,7 +36,7 @@ func (r *run) watchStep() error {
 		r.count("Watch nothing")
 		cancel := &pb.WatchRequest_CancelRequest{CancelRequest: &pb.WatchCancelRequest{WatchId: pick[int64](g, -1, 999, math.MinInt64)}}
 		return errors.Join(p.send(&pb.WatchRequest{}), p.send(&pb.WatchRequest{RequestUnion: cancel}))
-	case n < 90:
+	case n < 90 && !g.set.old:
 		return r.progress(p)
 	case n < 93:
 		p.close()
@@ -62,7 +62,7 @@ func (g *generator) watchRequest() *pb.WatchCreateRequest {
 	case 4:
 		q.StartRevision = g.rev + int64(g.rnd.IntN(30))
 	case 5:
-		if g.one(3) {
+		if g.one(3) && !g.set.old {
 			q.StartRevision = pick[int64](g, -1, math.MinInt64, math.MaxInt64, 1)
 		}
 	}

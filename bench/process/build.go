@@ -26,18 +26,26 @@ type Program struct {
 	Path string
 }
 
-// Build compiles cairn and etcd into dir and returns both. The Go build cache makes a second call cheap.
+// Build compiles cairn and etcd into dir and returns both. The Go build cache makes a second call cheap. The variables
+// CAIRN_PROGRAM and ETCD_PROGRAM name executables to take in their place, such as a release.
 func Build(dir string) (etcd, cairn Program, err error) {
 	root, err := moduleDir()
 	if err != nil {
 		return etcd, cairn, err
 	}
-	etcd = Program{Etcd, filepath.Join(dir, "etcd")}
-	cairn = Program{Cairn, filepath.Join(dir, "cairn")}
-	if err := build(root, etcd.Path, "./cmd/etcd"); err != nil {
-		return etcd, cairn, err
+	etcd = Program{Etcd, os.Getenv("ETCD_PROGRAM")}
+	if etcd.Path == "" {
+		etcd.Path = filepath.Join(dir, "etcd")
+		if err := build(root, etcd.Path, "./cmd/etcd"); err != nil {
+			return etcd, cairn, err
+		}
 	}
-	return etcd, cairn, build(filepath.Dir(root), cairn.Path, "./cmd/cairn")
+	cairn = Program{Cairn, os.Getenv("CAIRN_PROGRAM")}
+	if cairn.Path == "" {
+		cairn.Path = filepath.Join(dir, "cairn")
+		err = build(filepath.Dir(root), cairn.Path, "./cmd/cairn")
+	}
+	return etcd, cairn, err
 }
 
 func build(dir, out, pkg string) error {
