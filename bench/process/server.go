@@ -186,3 +186,14 @@ func (s *Server) LogTail() string {
 
 // Dump makes the process write the stacks of its goroutines into its log, and end.
 func (s *Server) Dump() { _ = s.cmd.Process.Signal(syscall.SIGQUIT) }
+
+// Pause stops the process where it is, so that it takes no processor time while another one is measured.
+func (s *Server) Pause() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on. One that has ended is left alone.
+func (s *Server) Resume() error {
+	if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/cairn-kv/cairn/bench/process"
+)
+
+// subject is a server that is measured.
+type subject struct {
+	*process.Server
+	plan *Plan
+	log  func(format string, args ...any)
+}
+
+const startLimit = 2 * time.Minute
+
+// serverArgs are the same for both: a quota that no row reaches.
+var serverArgs = []string{"--quota-backend-bytes", "8589934592"}
+
+func newSubject(ctx context.Context, p process.Program, dir string, plan *Plan, log func(string, ...any)) (*subject, error) {
+	sv, err := process.New(p, dir, serverArgs...)
+	if err != nil {
+		return nil, err
+	}
+	s := &subject{sv, plan, log}
+	return s, s.start(ctx)
+}
+
+func (s *subject) start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	return s.Start(ctx)
+}
+
+// dial opens n connections and waits until they are there.
+func (s *subject) dial(ctx context.Context, n int) (conns, error) {
+	var cs conns
+	for range n {
+		c, err := s.Dial(grpc.WithDisableRetry(), grpc.WithDisableServiceConfig())
+		if err != nil {
+			return nil, errors.Join(err, cs.close())
+		}
+		cs = append(cs, c)
+	}
+	return cs, each(n, func(i int) error {
+		var n int
+		if err := cs[i].Invoke(ctx, methodRange, rangeBody([]byte("none")), &n, raw); err != nil {
+			return fmt.Errorf("measure: %s: %w", s.Program.Kind, err)
+		}
+		return nil
+	})
+}
+
+type conns []*grpc.ClientConn
+
+func (cs conns) close() (err error) {
+	for _, c := range cs {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// settle lets the server end what it does behind its answers.
+func (s *subject) settle() { time.Sleep(s.plan.Settle) }
+
+// each runs f for 0 to n-1 at once and returns when all have ended.
+func each(n int, f func(i int) error) error {
+	var wg sync.WaitGroup
+	errs := make([]error, n)
+	for i := range n {
+		wg.Go(func() { errs[i] = f(i) })
+	}
+	wg.Wait()
+	for _, err := range errs { // one is enough to say what is wrong: the others are mostly its echo
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
