@@ -66,6 +66,9 @@ func (g *generator) watchRequest() *pb.WatchCreateRequest {
 			q.StartRevision = pick[int64](g, -1, math.MinInt64, math.MaxInt64, 1)
 		}
 	}
+	if g.set.old && q.StartRevision == g.compacted { // compaction in 3.4 takes a deletion at its own revision along
+		q.StartRevision++
+	}
 	if g.one(4) {
 		q.WatchId = pick[int64](g, 1, 2, 3, 5, 8, -5, math.MaxInt64)
 	}
