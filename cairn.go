@@ -98,7 +98,11 @@ func (s *Server) open() (err error) {
 		walDir = filepath.Join(dir, "wal")
 	}
 	metrics := host.NewMetrics(s.registry)
-	walOpts := wal.Options{Background: true, OnSync: func(d time.Duration) { metrics.Fsync.Observe(d.Seconds()) }}
+	walOpts := wal.Options{Background: true, OnSync: func(d time.Duration) { metrics.Fsync.Observe(d.Seconds()) },
+		OnWrite: func(n int, d time.Duration) {
+			metrics.WALWrite.Observe(d.Seconds())
+			metrics.WALBytes.Add(float64(n))
+		}}
 	me, clusterID, err := cfg.identity()
 	if err != nil {
 		return err
@@ -151,7 +155,7 @@ func (s *Server) open() (err error) {
 		Version: Version, MaxRequestBytes: cfg.MaxRequestBytes, MaxTxnOps: cfg.MaxTxnOps, MaxStreams: cfg.MaxConcurrentStreams,
 		QuotaBytes: cfg.QuotaBackendBytes, ProgressInterval: cfg.WatchProgressInterval, ElectionTimeout: cfg.ElectionTimeout,
 		KeepaliveMinTime: cfg.KeepaliveMinTime, KeepaliveInterval: cfg.KeepaliveInterval, KeepaliveTimeout: cfg.KeepaliveTimeout,
-		Logger: s.log, Metrics: v3rpc.NewMetrics(s.registry),
+		Logger: s.log, Metrics: v3rpc.NewMetrics(s.registry, cfg.Metrics == metricsExtensive),
 	})
 	return nil
 }

@@ -41,6 +41,7 @@ type Config struct {
 	CORS, HostWhitelist                                      string
 	EnableGateway, EnablePprof                               bool
 	LogLevel, LogFormat, LogOutputs                          string
+	Metrics                                                  string // extensive, or anything else for less
 
 	Logger *slog.Logger // nil makes one from the Log fields
 
@@ -143,7 +144,8 @@ func options() []option {
 		str("log-format", "json", "json or console.", func(c *Config) *string { return &c.LogFormat }),
 		str("log-outputs", "default", "default, stderr, stdout or a file.", func(c *Config) *string { return &c.LogOutputs }),
 		str("logger", "zap", "Only zap is known; the format is the same.", func(c *Config) *string { return new(string) }),
-		ignored("metrics", "basic"), ignored("snapshot-count", "10000"), ignored("max-snapshots", "5"), ignored("max-wals", "5"),
+		str("metrics", "basic", "basic, or extensive for histograms of how long calls take.", func(c *Config) *string { return &c.Metrics }),
+		ignored("snapshot-count", "10000"), ignored("max-snapshots", "5"), ignored("max-wals", "5"),
 		ignored("strict-reconfig-check", "true"), ignored("backend-batch-interval", "0"), ignored("backend-batch-limit", "0"),
 		ignored("backend-bbolt-freelist-type", "map"), ignored("initial-election-tick-advance", "true"),
 		ignored("compaction-batch-limit", "1000"), ignored("compaction-sleep-interval", "10ms"), ignored("snapshot-catchup-entries", "5000"),
@@ -392,6 +394,8 @@ func (c *Config) identity() (cluster.Member, cluster.ID, error) {
 	m.ID = cluster.MemberID(peers, c.InitialClusterToken, 0)
 	return m, cluster.ClusterID([]cluster.Member{m}), nil
 }
+
+const metricsExtensive = "extensive"
 
 const defaultQuota = 2 << 30
 

@@ -20,6 +20,8 @@ type Metrics struct {
 	LeaseTTL        prometheus.Observer
 	SlowApply       prometheus.Counter
 	Apply           prometheus.Observer
+	WALWrite        prometheus.Observer
+	WALBytes        prometheus.Gauge
 	Fsync           prometheus.Observer
 	BackendCommit   prometheus.Observer
 	CompactPause    prometheus.Observer
@@ -56,7 +58,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.LeaseRenewed = counter("etcd_debugging_lease_renewed_total", "The number of renewed leases seen by the leader.")
 	m.LeaseExpired = counter("etcd_debugging_server_lease_expired_total", "The total number of expired leases.")
 	m.SlowApply = counter("etcd_server_slow_apply_total", "The total number of slow apply batches.")
-	m.Apply = histogram("etcd_server_apply_duration_seconds", "How long a batch of entries takes to apply.", 0.0001, 20)
+	// Entries are applied in batches: the time of one operation alone is not known.
+	apply := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "etcd_server_apply_duration_seconds",
+		Help: "How long a batch of entries takes to apply.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 20)}, []string{"version", "op", "success"})
+	reg.MustRegister(apply)
+	m.Apply = apply.WithLabelValues("v3", "Batch", "true")
+	m.WALWrite = histogram("etcd_disk_wal_write_duration_seconds", "How long a write to the log takes, without its sync.", 0.001, 14)
+	m.WALBytes = gauge("etcd_disk_wal_write_bytes_total", "The bytes written to the log since the start.")
 	m.Fsync = histogram("etcd_disk_wal_fsync_duration_seconds", "How long a sync of the log takes.", 0.001, 14)
 	m.BackendCommit = histogram("etcd_disk_backend_commit_duration_seconds", "How long it takes to make the database durable.", 0.001, 14)
 	m.CompactPause = histogram("etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds", "How long one step of a compaction takes.", 1, 13)
@@ -111,8 +119,7 @@ func (m *Metrics) observe(h *Host) {
 	gauge("etcd_debugging_mvcc_watcher_total", "The number of watchers.", func() float64 { return float64(h.hub.Stats().Watchers) })
 	gauge("etcd_debugging_mvcc_slow_watcher_total", "The number of watchers that read from history.", func() float64 { return float64(h.hub.Stats().Slow) })
 	gauge("etcd_debugging_mvcc_pending_events_total", "The number of changes that wait to be sent.", func() float64 { return float64(h.hub.Stats().Pending) })
-	gauge("etcd_disk_wal_write_bytes_total", "The size of the log in bytes.", func() float64 { return float64(h.log.Size().Bytes) })
-	m.reg.MustRegister(alarmCollector{h})
+	m.reg.MustRegister(alarmCollector{h}, memberCollector{h})
 	constant("etcd_server_version", "server_version", h.cfg.Version)
 	constant("etcd_server_go_version", "server_go_version", runtime.Version())
 	constant("etcd_server_id", "server_id", h.cfg.MemberID.String())
@@ -136,5 +143,18 @@ func (c alarmCollector) Describe(ch chan<- *prometheus.Desc) { ch <- alarmDesc }
 func (c alarmCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, a := range c.host.View().Alarms {
 		ch <- prometheus.MustNewConstMetric(alarmDesc, prometheus.GaugeValue, 1, a.Member.String(), a.Type.String())
+	}
+}
+
+var memberDesc = prometheus.NewDesc("etcd_network_known_peers", "1 for every member that is known, this one too.", []string{"Local", "Remote"}, nil)
+
+// memberCollector shows the members as they are when it is asked.
+type memberCollector struct{ host *Host }
+
+func (c memberCollector) Describe(ch chan<- *prometheus.Desc) { ch <- memberDesc }
+
+func (c memberCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, m := range c.host.View().Cluster.Members() {
+		ch <- prometheus.MustNewConstMetric(memberDesc, prometheus.GaugeValue, 1, c.host.cfg.MemberID.String(), m.ID.String())
 	}
 }

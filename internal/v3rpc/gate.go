@@ -39,11 +39,10 @@ func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 	m.handled(status.Code(err)).Inc()
 	took := time.Since(began)
 	if m.took[0] != nil {
-		ok := 0
-		if err == nil {
-			ok = 1
-		}
-		m.took[ok].Observe(took.Seconds())
+		m.took.observe(took, err)
+	}
+	if m.handling != nil {
+		m.handling.Observe(took.Seconds())
 	}
 	if took > slowRequest {
 		g.cfg.Logger.Warn("request stats", slog.String("method", info.FullMethod), slog.String("took", took.String()))
@@ -89,6 +88,7 @@ func needsLeader(ctx context.Context) bool {
 func (g *gate) stream(srv any, st grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	m := g.cfg.Metrics.method(info.FullMethod)
 	m.started.Inc()
+	began := time.Now()
 	_, err := g.admit(st.Context(), info.FullMethod, m, false)
 	if err == nil {
 		counted := &countedStream{ServerStream: st, m: m, ctx: st.Context()}
@@ -107,6 +107,9 @@ func (g *gate) stream(srv any, st grpc.ServerStream, info *grpc.StreamServerInfo
 		}
 	}
 	m.handled(status.Code(err)).Inc()
+	if m.handling != nil {
+		m.handling.Observe(time.Since(began).Seconds())
+	}
 	return err
 }
 

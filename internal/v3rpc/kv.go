@@ -2,6 +2,7 @@ package v3rpc
 
 import (
 	"context"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
@@ -35,7 +36,9 @@ func (s *kvServer) rangeKeys(ctx context.Context, body []byte) (*wire.Frame, err
 	}
 	s.cfg.Metrics.ranges.Inc()
 	v := s.View()
+	began := time.Now()
 	res, err := s.pins.read(v.KV, &q)
+	s.cfg.Metrics.readRanges.observe(time.Since(began), err)
 	if err != nil {
 		return nil, err
 	}
@@ -103,10 +106,14 @@ func (s *kvServer) txn(ctx context.Context, body []byte) (*wire.Frame, error) {
 		return nil, err
 	}
 	s.cfg.Metrics.countOps(t)
+	began := time.Now()
 	if t.ReadOnly() {
-		return s.readTxn(ctx, t)
+		f, err := s.readTxn(ctx, t)
+		s.cfg.Metrics.readTxns.observe(time.Since(began), err)
+		return f, err
 	}
 	res, err := s.Propose(ctx, wire.KindTxn, body)
+	s.cfg.Metrics.writeTxns.observe(time.Since(began), err)
 	if err != nil {
 		return nil, err
 	}

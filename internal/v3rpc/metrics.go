@@ -3,6 +3,7 @@ package v3rpc
 import (
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -22,6 +23,9 @@ type Metrics struct {
 	putBytes                            prometheus.Gauge
 	durations                           *prometheus.HistogramVec
 	hash, hashRev, snapshot, defrag     prometheus.Observer
+	handling                            *prometheus.HistogramVec // nil if that is not asked for
+
+	readRanges, readTxns, writeTxns outcomes
 
 	methods map[string]*methodMetrics // not changed after describe
 	unknown *methodMetrics
@@ -39,13 +43,29 @@ type methodMetrics struct {
 	unary                   bool
 	started, received, sent prometheus.Counter
 	codes                   [codes.Unauthenticated + 1]prometheus.Counter
-	took                    [2]prometheus.Observer // failures, successes; nil for methods that are not timed
+	took                    outcomes            // nil for methods that are not timed
+	handling                prometheus.Observer // nil if that is not asked for
 }
 
-// timed are the methods whose durations are observed, with the names they have there.
+// outcomes time failures and successes.
+type outcomes [2]prometheus.Observer
+
+func outcomesOf(v *prometheus.HistogramVec, labels ...string) outcomes {
+	return outcomes{v.WithLabelValues(append(labels, "false")...), v.WithLabelValues(append(labels, "true")...)}
+}
+
+func (o *outcomes) observe(took time.Duration, err error) {
+	if err != nil {
+		o[0].Observe(took.Seconds())
+	} else {
+		o[1].Observe(took.Seconds())
+	}
+}
+
+// timed are the methods whose durations are observed, with the names they have there. Txns have two, and time themselves.
 var timed = map[string]string{
 	"/etcdserverpb.KV/Range": "Range", "/etcdserverpb.KV/Put": "Put", "/etcdserverpb.KV/DeleteRange": "DeleteRange",
-	"/etcdserverpb.KV/Txn": "Txn", "/etcdserverpb.KV/Compact": "Compaction", "/etcdserverpb.Lease/LeaseGrant": "LeaseGrant",
+	"/etcdserverpb.KV/Compact": "Compaction", "/etcdserverpb.Lease/LeaseGrant": "LeaseGrant",
 	"/etcdserverpb.Lease/LeaseRevoke": "LeaseRevoke", "/etcdserverpb.Maintenance/Alarm": "Alarm",
 }
 
@@ -59,8 +79,8 @@ func (m *methodMetrics) handled(c codes.Code) prometheus.Counter {
 // maxVersions bounds the client versions that are counted one by one.
 const maxVersions = 64
 
-// NewMetrics registers the counters.
-func NewMetrics(reg prometheus.Registerer) *Metrics {
+// NewMetrics registers the counters. extensive adds a histogram of every method.
+func NewMetrics(reg prometheus.Registerer, extensive bool) *Metrics {
 	labels := []string{"grpc_type", "grpc_service", "grpc_method"}
 	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -96,7 +116,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.putBytes = prometheus.NewGauge(prometheus.GaugeOpts{Name: "etcd_debugging_mvcc_total_put_size_in_bytes", Help: "The total size of keys and values put through this member."})
 	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "etcd_server_request_duration_seconds",
 		Help: "How long requests take.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}, []string{"type", "success"})
-	reg.MustRegister(m.putBytes, m.durations)
+	ranges := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "etcd_server_range_duration_seconds",
+		Help: "How long ranges take to read, without the wait for their turn.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 20)}, []string{"success"})
+	reg.MustRegister(m.putBytes, m.durations, ranges)
+	m.readRanges = outcomesOf(ranges)
+	m.readTxns, m.writeTxns = outcomesOf(m.durations, "ReadonlyTxn"), outcomesOf(m.durations, "Txn")
+	if extensive {
+		m.handling = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "grpc_server_handling_seconds",
+			Help: "How long calls are handled by the server.", Buckets: prometheus.DefBuckets}, labels)
+		reg.MustRegister(m.handling)
+	}
 	m.hash = histogram("etcd_mvcc_hash_duration_seconds", "How long a hash of the whole database takes.", 0.01, 15)
 	m.hashRev = histogram("etcd_mvcc_hash_rev_duration_seconds", "How long a hash of the records at a revision takes.", 0.01, 15)
 	m.snapshot = histogram("etcd_disk_backend_snapshot_duration_seconds", "How long sending a database snapshot takes.", 0.01, 17)
@@ -162,7 +191,10 @@ func (m *Metrics) make(kind, service, method string) *methodMetrics {
 		mm.codes[c] = m.handledVec.WithLabelValues(kind, service, method, name)
 	}
 	if name := timed["/"+service+"/"+method]; name != "" {
-		mm.took = [2]prometheus.Observer{m.durations.WithLabelValues(name, "false"), m.durations.WithLabelValues(name, "true")}
+		mm.took = outcomesOf(m.durations, name)
+	}
+	if m.handling != nil {
+		mm.handling = m.handling.WithLabelValues(kind, service, method)
 	}
 	return mm
 }

@@ -51,6 +51,8 @@ type Options struct {
 	// OnSync, if set, is told how long each sync took. It is called with the
 	// log locked and must return quickly.
 	OnSync func(time.Duration)
+	// OnWrite, if set, is told of each write in the same way.
+	OnWrite func(bytes int, took time.Duration)
 }
 
 func (o Options) withDefaults() Options {

@@ -46,7 +46,7 @@ func (l *Log) commit(sync bool) error {
 		l.prep.cutting = nil
 		return l.cut(next)
 	}
-	if _, err := l.file.WriteAt(l.enc.buf, l.off); err != nil {
+	if err := l.write(l.file, l.off); err != nil {
 		return l.poison("write", err)
 	}
 	l.off += int64(len(l.enc.buf))
@@ -61,7 +61,7 @@ func (l *Log) commit(sync bool) error {
 func (l *Log) cut(next *prepared) error {
 	seq := l.segments[len(l.segments)-1].seq + 1
 	seg := segment{name: segmentName(seq, next.index), seq: seq, index: next.index, size: next.size}
-	_, err := next.file.WriteAt(l.enc.buf, 0)
+	err := l.write(next.file, 0)
 	if err == nil {
 		err = l.sync(next.file.Sync)
 	}
@@ -98,6 +98,18 @@ func (l *Log) syncLocked(sync bool) error {
 	}
 	l.dirty = false
 	return nil
+}
+
+// write writes the buffer and tells how long it took.
+func (l *Log) write(f vfs.File, at int64) error {
+	if l.opts.OnWrite == nil {
+		_, err := f.WriteAt(l.enc.buf, at)
+		return err
+	}
+	begun := time.Now()
+	n, err := f.WriteAt(l.enc.buf, at)
+	l.opts.OnWrite(n, time.Since(begun))
+	return err
 }
 
 // sync runs one sync and tells how long it took.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 func (p *process) get(path string) (int, string) {
@@ -96,7 +97,13 @@ func TestHTTP(t *testing.T) {
 // Every metric that etcd's alerts and dashboards of one member ask for is there from the start.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	p := start(t)
+	p := start(t, "--metrics", "extensive")
+	c, ctx := p.client(), within(t, patience)
+	fill(t, c, 1)
+	_, err := c.Get(ctx, "k")
+	require.NoError(t, err)
+	_, err = c.Txn(ctx).Then(clientv3.OpGet("k")).Commit()
+	require.NoError(t, err)
 	_, body := p.get("/metrics")
 	have := map[string]bool{}
 	for _, line := range strings.Split(body, "\n") {
@@ -113,9 +120,15 @@ func TestMetrics(t *testing.T) {
 		"etcd_disk_wal_fsync_duration_seconds", "etcd_disk_backend_commit_duration_seconds",
 		"etcd_mvcc_db_total_size_in_bytes", "etcd_mvcc_db_total_size_in_use_in_bytes",
 		"grpc_server_started_total", "grpc_server_handled_total", "process_resident_memory_bytes",
+		"etcd_disk_wal_write_duration_seconds", "etcd_network_known_peers", "grpc_server_handling_seconds",
 		"process_cpu_seconds_total", "process_start_time_seconds", "go_goroutines", "os_fd_used", "os_fd_limit",
 	} {
 		require.True(t, have[name], name)
+	}
+	for _, line := range []string{`etcd_server_request_duration_seconds_count{success="true",type="ReadonlyTxn"} 1`,
+		`etcd_server_request_duration_seconds_count{success="true",type="Range"} 1`, `etcd_server_range_duration_seconds_count{success="true"} 1`,
+		`grpc_server_handling_seconds_count{grpc_method="Txn",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1`} {
+		require.True(t, contains(body, line), line)
 	}
 	require.Contains(t, body, fmt.Sprintf("grpc_server_handled_total{grpc_code=%q,grpc_method=%q,grpc_service=%q,grpc_type=%q} 0", "Unavailable", "Watch", "etcdserverpb.Watch", "bidi_stream"))
 }
