@@ -1,0 +1,43 @@
+package cairn
+
+import "testing"
+
+func TestGCPercent(t *testing.T) {
+	for _, c := range []struct {
+		live int64
+		want int
+	}{
+		{0, maxGCPercent}, {1 << 20, maxGCPercent}, {24 << 20, maxGCPercent}, {96 << 20, 100}, {192 << 20, 50},
+		{480 << 20, 20}, {10 << 30, 20},
+	} {
+		if got := gcPercent(c.live); got != c.want {
+			t.Errorf("%d live bytes: %d %%, want %d %%", c.live, got, c.want)
+		}
+	}
+}
+
+func TestMemoryIsGivenBackWhenQuiet(t *testing.T) {
+	const mib = 1 << 20
+	var q quiet
+	for i, c := range []struct {
+		allocated, spare int64
+		give             bool
+	}{
+		{500 * mib, 100 * mib, false}, // busy
+		{900 * mib, 100 * mib, false},
+		{901 * mib, 100 * mib, false}, // quiet for one tick
+		{902 * mib, 100 * mib, true},
+		{903 * mib, 100 * mib, false},   // once is enough
+		{1000 * mib, 100 * mib, false},  // busy again
+		{1001 * mib, 100 * mib, false},  //
+		{1006 * mib, 100 * mib, false},  // not yet quiet
+		{1007 * mib, 100 * mib, false},  //
+		{1008 * mib, 10 * mib, false},   // not worth it
+		{1009 * mib, 30 * mib, true},    //
+		{1010 * mib, 3000 * mib, false}, // nothing was allocated since
+	} {
+		if got := q.tick(c.allocated, c.spare); got != c.give {
+			t.Errorf("tick %d: %v, want %v", i, got, c.give)
+		}
+	}
+}
