@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
@@ -233,22 +234,26 @@ func TestLocksAndElectionsAsJSON(t *testing.T) {
 	t.Parallel()
 	p := start(t)
 	b64 := base64.StdEncoding.EncodeToString
-	_, body := p.post("/v3/lease/grant", `{"TTL":60,"ID":77}`)
+	post := func(path, body string) (int, string) {
+		code, answer := p.post(path, body)
+		return code, strings.ReplaceAll(answer, `, "`, `,"`) // the encoder adds spaces at its whim
+	}
+	_, body := post("/v3/lease/grant", `{"TTL":60,"ID":77}`)
 	require.Contains(t, body, `"ID":"77"`)
-	code, body := p.post("/v3/lock/lock", `{"name":"`+b64([]byte("n"))+`","lease":"77"}`)
+	code, body := post("/v3/lock/lock", `{"name":"`+b64([]byte("n"))+`","lease":"77"}`)
 	require.Equal(t, 200, code, body)
 	require.Contains(t, body, `"key":"`+b64([]byte("n/4d"))+`"`)
 	require.Contains(t, body, `"revision":"2"`)
-	code, body = p.post("/v3/lock/unlock", `{"key":"`+b64([]byte("n/4d"))+`"}`)
+	code, body = post("/v3/lock/unlock", `{"key":"`+b64([]byte("n/4d"))+`"}`)
 	require.Equal(t, 200, code)
 	require.Contains(t, body, `"revision":"3"`)
-	code, body = p.post("/v3/lock/lock", `{"name":"`+b64([]byte("n"))+`","lease":"78"}`)
+	code, body = post("/v3/lock/lock", `{"name":"`+b64([]byte("n"))+`","lease":"78"}`)
 	require.Equal(t, 500, code)
 	require.JSONEq(t, `{"error":"etcdserver: requested lease not found","code":2,"message":"etcdserver: requested lease not found"}`, body)
-	code, _ = p.post("/v3/lock/lock", `{"name":1}`)
+	code, _ = post("/v3/lock/lock", `{"name":1}`)
 	require.Equal(t, 400, code)
 
-	_, body = p.post("/v3/election/campaign", `{"name":"ZQ==","lease":77,"value":"MQ=="}`)
+	_, body = post("/v3/election/campaign", `{"name":"ZQ==","lease":77,"value":"MQ=="}`)
 	require.Contains(t, body, `"leader":{"name":"ZQ==","key":"ZS80ZA==","rev":"4","lease":"77"}`)
 	leader := `"leader":{"name":"ZQ==","key":"ZS80ZA==","rev":"4","lease":"77"}`
 	resp, err := http.Post(p.url()+"/v3/election/observe", "", strings.NewReader(`{"name":"ZQ=="}`))
@@ -258,15 +263,26 @@ func TestLocksAndElectionsAsJSON(t *testing.T) {
 	require.True(t, r.Scan())
 	require.Contains(t, r.Text(), `{"result":{"header":{`)
 	require.Contains(t, r.Text(), `"value":"MQ=="`)
-	code, _ = p.post("/v3/election/proclaim", `{`+leader+`,"value":"Mg=="}`)
+	ws, _, err := websocket.DefaultDialer.Dial("ws://"+p.addr+"/v3/election/observe", nil)
+	require.NoError(t, err)
+	defer ws.Close()
+	require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte(`{"name":"ZQ=="}`)))
+	require.NoError(t, ws.SetReadDeadline(time.Now().Add(patience)))
+	_, frame, err := ws.ReadMessage()
+	require.NoError(t, err)
+	require.Contains(t, string(frame), `"value":"MQ=="`)
+	code, _ = post("/v3/election/proclaim", `{`+leader+`,"value":"Mg=="}`)
 	require.Equal(t, 200, code)
 	require.True(t, r.Scan())
 	require.Contains(t, r.Text(), `"value":"Mg=="`)
-	_, body = p.post("/v3/election/leader", `{"name":"ZQ=="}`)
+	_, frame, err = ws.ReadMessage()
+	require.NoError(t, err)
+	require.Contains(t, string(frame), `"value":"Mg=="`)
+	_, body = post("/v3/election/leader", `{"name":"ZQ=="}`)
 	require.Contains(t, body, `"kv":{"key":"ZS80ZA==","create_revision":"4","mod_revision":"5","version":"2","value":"Mg==","lease":"77"}`)
-	code, _ = p.post("/v3/election/resign", `{`+leader+`}`)
+	code, _ = post("/v3/election/resign", `{`+leader+`}`)
 	require.Equal(t, 200, code)
-	code, body = p.post("/v3/election/leader", `{"name":"ZQ=="}`)
+	code, body = post("/v3/election/leader", `{"name":"ZQ=="}`)
 	require.Equal(t, 500, code)
 	require.Contains(t, body, "election: no leader")
 	p.stop() // although somebody observes
