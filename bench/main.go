@@ -34,6 +34,7 @@ func run() error {
 	list := flag.Bool("list", false, "print the names of the work, and end")
 	markdown := flag.Bool("markdown", false, "print the table as markdown")
 	file := flag.String("json", "", "also write every sample to this file")
+	profiles := flag.String("profiles", "", "folder for a CPU profile of each server at each work; the figures are worse for it")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("bench: %q is no flag", flag.Arg(0))
@@ -50,7 +51,7 @@ func run() error {
 		plan.Rounds = *rounds
 	}
 	begin := time.Now()
-	r := &measure.Run{Plan: plan, Want: want.MatchString, Log: func(format string, args ...any) {
+	r := &measure.Run{Plan: plan, Profiles: *profiles, Want: want.MatchString, Log: func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "%4.0f s  %s\n", time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
 	}}
 	if *list {
@@ -70,8 +71,10 @@ func bench(ctx context.Context, r *measure.Run, dir string, markdown bool, file 
 			return err
 		}
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+	for _, d := range []string{dir, r.Profiles} {
+		if err := os.MkdirAll(d, 0o700); d != "" && err != nil {
+			return err
+		}
 	}
 	if r.Dir, err = os.MkdirTemp(dir, "cairn-bench-"); err != nil {
 		return err

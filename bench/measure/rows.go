@@ -54,6 +54,16 @@ func large(p *Plan) *scene {
 	inTime := targets{{Metric: report.Mean, Bound: report.AtMost, Value: 1e-3}}
 	down, byKey := pb.RangeRequest_DESCEND, pb.RangeRequest_KEY
 	rows := []row{{work: fmt.Sprintf("memory with %d keys, after load", n), measure: memory, once: true, targets: targets{times(report.Memory, 1)}}}
+	// The whole store is read right after a restart and first as a stream: memory that a larger answer left to the process
+	// would hide by how much the next one makes it grow.
+	rows = append(rows,
+		row{work: fmt.Sprintf("kill -9 to serving with %d keys", n), measure: restart, targets: targets{times(report.Time, 0.4)}},
+		row{work: fmt.Sprintf("memory with %d keys, after restart", n), measure: afterRestart, targets: targets{times(report.Memory, 0.8)}},
+		row{work: fmt.Sprintf("all %d keys, stream", n), measure: all(allAsStream), targets: targets{times(report.Time, 0.4),
+			{Metric: report.Growth, Bound: report.AtMost, Value: 64 << 20}}},
+		row{work: fmt.Sprintf("all %d keys, pages of 10000", n), measure: all(allInPages), targets: targets{times(report.Time, 0.4)}},
+		row{work: fmt.Sprintf("all %d keys, one range", n), measure: all(allAtOnce), targets: targets{times(report.Time, 0.4)}},
+	)
 	for _, r := range []struct {
 		what string
 		q    *pb.RangeRequest
@@ -67,14 +77,6 @@ func large(p *Plan) *scene {
 	} {
 		rows = append(rows, row{work: fmt.Sprintf("%s, of %d keys", r.what, n), measure: page(r.q), targets: inTime})
 	}
-	rows = append(rows,
-		row{work: fmt.Sprintf("all %d keys, one range", n), measure: all(allAtOnce), targets: targets{times(report.Time, 0.4)}},
-		row{work: fmt.Sprintf("all %d keys, pages of 10000", n), measure: all(allInPages), targets: targets{times(report.Time, 0.4)}},
-		row{work: fmt.Sprintf("all %d keys, stream", n), measure: all(allAsStream), targets: targets{times(report.Time, 0.4),
-			{Metric: report.Growth, Bound: report.AtMost, Value: 64 << 20}}},
-		row{work: fmt.Sprintf("kill -9 to serving with %d keys", n), measure: restart, targets: targets{times(report.Time, 0.4)}},
-		row{work: fmt.Sprintf("memory with %d keys, after restart", n), measure: afterRestart, targets: targets{times(report.Memory, 0.8)}},
-	)
 	return &scene{prepare: load, rows: rows, then: &scene{prepare: load, copies: true, rows: []row{
 		{work: fmt.Sprintf("compaction of %d old revisions", n), measure: disturbed(compaction), targets: targets{
 			times(report.Time, 0.5), never(report.MaxRead, 0.030), never(report.MaxWrite, 0.030)}},

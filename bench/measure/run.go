@@ -18,6 +18,7 @@ type Run struct {
 	Etcd, Cairn process.Program
 	Dir         string // for the data of both
 	Plan        Plan
+	Profiles    string // folder for a profile of each work on each server; they cost processor time. "" for none
 	Want        func(work string) bool
 	Log         func(format string, args ...any)
 
@@ -71,7 +72,16 @@ func (r *Run) play(ctx context.Context, sc *scene) (err error) {
 }
 
 func (r *Run) fresh(ctx context.Context, program process.Program) (*subject, error) {
-	return newSubject(ctx, program, r.folder(program.Kind), &r.Plan, r.Log)
+	return newSubject(ctx, program, r.folder(program.Kind), &r.Plan, r.args()...)
+}
+
+// args are the same for both: a quota that no row reaches.
+func (r *Run) args() []string {
+	args := []string{"--quota-backend-bytes", "8589934592"}
+	if r.Profiles != "" {
+		args = append(args, "--enable-pprof")
+	}
+	return args
 }
 
 func (r *Run) folder(k process.Kind) string {
@@ -157,7 +167,7 @@ func (r *Run) copy(ctx context.Context, s *subject) (*subject, error) {
 		return nil, err
 	}
 	syscall.Sync() // else the first sync of the server would pay for the copy
-	c, err := newSubject(ctx, s.Program, dir, s.plan, s.log)
+	c, err := newSubject(ctx, s.Program, dir, s.plan, r.args()...)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +184,17 @@ func (r *Run) measure(ctx context.Context, w row, s *subject) error {
 	var sample report.Sample
 	begin := time.Now()
 	err := s.awake(func() (err error) {
+		profiled := make(chan error, 1)
+		go func() {
+			defer close(profiled)
+			if r.Profiles != "" {
+				profiled <- s.profile(ctx, r.Profiles, w.work)
+			}
+		}()
 		sample, err = w.measure(ctx, s)
+		if e := <-profiled; e != nil {
+			r.Log("no profile of %s: %v", w.work, e) // a restart ends it
+		}
 		return err
 	})
 	if err != nil {

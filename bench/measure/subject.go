@@ -16,20 +16,16 @@ import (
 type subject struct {
 	*process.Server
 	plan *Plan
-	log  func(format string, args ...any)
 }
 
 const startLimit = 2 * time.Minute
 
-// serverArgs are the same for both: a quota that no row reaches.
-var serverArgs = []string{"--quota-backend-bytes", "8589934592"}
-
-func newSubject(ctx context.Context, p process.Program, dir string, plan *Plan, log func(string, ...any)) (*subject, error) {
-	sv, err := process.New(p, dir, serverArgs...)
+func newSubject(ctx context.Context, p process.Program, dir string, plan *Plan, args ...string) (*subject, error) {
+	sv, err := process.New(p, dir, args...)
 	if err != nil {
 		return nil, err
 	}
-	s := &subject{sv, plan, log}
+	s := &subject{sv, plan}
 	return s, s.start(ctx)
 }
 
