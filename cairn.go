@@ -19,6 +19,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
+	"github.com/cairn-kv/cairn/internal/engine/gentle"
 	"github.com/cairn-kv/cairn/internal/engine/pebble"
 	"github.com/cairn-kv/cairn/internal/host"
 	"github.com/cairn-kv/cairn/internal/machine"
@@ -131,7 +132,7 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	opened = append(opened, eng)
-	m, err := machine.Open(machine.Config{MinLeaseTTLSeconds: cfg.minLeaseTTL(), MaxLearners: cfg.MaxLearners}, eng)
+	m, err := machine.Open(machine.Config{MinLeaseTTLSeconds: cfg.minLeaseTTL(), MaxLearners: cfg.MaxLearners}, gentle.Wrap(eng))
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
@@ -142,26 +141,10 @@ func (c *compactor) startHash(from, to int64) {
 	go func() {
 		defer c.wg.Done()
 		defer records.Release()
-		hash, err := view.KV.HashKV(gentle{records}, to, from)
+		hash, err := view.KV.HashKV(records, to, from)
 		r := compactHashed{hash: &compactHash{hash, to, from}, err: err}
 		c.hashed <- r
 	}()
-}
-
-// gentle is a view whose scans let others run now and then: a processor that is kept busy for long makes every request
-// wait at each of its steps.
-type gentle struct{ engine.View }
-
-const yieldEvery = 128 // records
-
-func (g gentle) Scan(s engine.Space, lo, hi []byte, fn func(k, v []byte) bool) error {
-	n := 0
-	return g.View.Scan(s, lo, hi, func(k, v []byte) bool {
-		if n++; n%yieldEvery == 0 {
-			runtime.Gosched()
-		}
-		return fn(k, v)
-	})
 }
 
 func (c *compactor) hashDone(r compactHashed) {

@@ -242,7 +242,7 @@ func (h *Host) Snapshot(ctx context.Context) (records engine.View, state *machin
 		state   *machine.View
 	}
 	got := make(chan both, 1)
-	err = h.call(ctx, func() { got <- both{gentle{h.machine.Engine().View()}, h.machine.View()} })
+	err = h.call(ctx, func() { got <- both{h.machine.Engine().View(), h.machine.View()} })
 	if err != nil {
 		// The call may still run: what it takes must be let go.
 		go func() {

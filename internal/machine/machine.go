@@ -156,7 +156,11 @@ func (m *Machine) Apply(entries []*raftpb.Entry, eff *Effects) error {
 		m.applied, m.term = e.GetIndex(), e.GetTerm()
 	}
 	changes := m.kv.TakeChanges()
-	eff.Changes = append(eff.Changes, changes...)
+	if len(eff.Changes) == 0 {
+		eff.Changes = changes
+	} else {
+		eff.Changes = append(eff.Changes, changes...)
+	}
 	m.kv.Tidy(tidyAtLeast + 3*len(changes))
 	if err := m.settle(); err != nil {
 		return err
