@@ -37,6 +37,7 @@ type raftStatus struct {
 	State    string         `json:"raftState"`
 	Applied  uint64         `json:"applied"`
 	Progress map[string]any `json:"progress"`
+	Target   string         `json:"leadtransferee"`
 }
 
 // vars answers /debug/vars: the variables of the process and two of the member. Those are written here rather than
@@ -44,7 +45,7 @@ type raftStatus struct {
 func (a *API) vars(w http.ResponseWriter, _ *http.Request) {
 	v := a.View()
 	st := raftStatus{ID: a.MemberID().String(), Term: v.Term, Vote: "0", Commit: a.Committed(), Lead: a.Leader().String(),
-		State: "StateFollower", Applied: v.Applied, Progress: map[string]any{}}
+		State: "StateFollower", Applied: v.Applied, Progress: map[string]any{}, Target: "0"}
 	if a.IsLeader() {
 		st.State, st.Vote = "StateLeader", st.ID
 	}

@@ -69,14 +69,14 @@ func TestProbes(t *testing.T) {
 			"[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n"},
 		{"full is ready", "/readyz", func(m *member) { m.alarm(pb.AlarmType_NOSPACE) }, 200, "ok\n"},
 		{"corrupt is not", "/readyz", func(m *member) { m.alarm(pb.AlarmType_CORRUPT) }, 503,
-			"[-]data_corruption failed: alarm activated: CORRUPT\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\n"},
+			"[-]data_corruption failed: alarm activated: CORRUPT\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\n\n"},
 		{"one check excluded", "/readyz?exclude=data_corruption&exclude=linearizable_read&exclude=what&verbose",
 			func(m *member) { m.alarm(pb.AlarmType_CORRUPT); m.readErr = bad }, 200, "[+]serializable_read ok\n[+]non_learner ok\nok\n"},
 		{"no quorum", "/readyz?exclude=data_corruption", func(m *member) { m.readErr = bad }, 503,
-			"[+]serializable_read ok\n[-]linearizable_read failed: no answer\n[+]non_learner ok\n"},
-		{"a learner is not ready", "/readyz/non_learner", (*member).becomeLearner, 503, "[-]non_learner failed: not supported for learner\n"},
+			"[+]serializable_read ok\n[-]linearizable_read failed: no answer\n[+]non_learner ok\n\n"},
+		{"a learner is not ready", "/readyz/non_learner", (*member).becomeLearner, 503, "[-]non_learner failed: not supported for learner\n\n"},
 		{"a learner lives", "/livez/serializable_read?verbose", (*member).becomeLearner, 200, "[+]serializable_read ok\nok\n"},
-		{"one check", "/readyz/linearizable_read", func(m *member) { m.failure = bad }, 503, "[-]linearizable_read failed: no answer\n"},
+		{"one check", "/readyz/linearizable_read", func(m *member) { m.failure = bad }, 503, "[-]linearizable_read failed: no answer\n\n"},
 		{"a check of the other probe", "/livez/linearizable_read", nil, 404, "404 page not found\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

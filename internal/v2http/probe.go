@@ -89,8 +89,7 @@ func (a *API) ask(kind string, checks []check) http.HandlerFunc {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("X-Content-Type-Options", "nosniff")
 		if failed {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			_, _ = w.Write([]byte(lines.String()))
+			http.Error(w, lines.String(), http.StatusServiceUnavailable) // adds an empty line, as in etcd
 			return
 		}
 		if q.Has("verbose") {
