@@ -39,6 +39,7 @@ func disturbed(work func(ctx context.Context, s *subject, c *grpc.ClientConn, in
 		if err != nil {
 			return nil, errors.Join(err, p.end(report.Sample{}))
 		}
+		s.settle() // an answer may come before the work is done: what that does to others counts too
 		return sample, p.end(sample)
 	}
 }
