@@ -1,0 +1,297 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/cairn-kv/cairn/internal/cluster"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+const tick = 100 * time.Millisecond
+
+// member drives one node as a host would, with a disk and a machine that only remember.
+type member struct {
+	t       *testing.T
+	node    *Node
+	hard    *raftpb.HardState
+	entries []*raftpb.Entry // on its disk
+	applied []string
+	last    uint64 // applied index
+	reads   []ReadsDone
+	leaders []cluster.ID
+	held    bool // the disk does not answer
+	waiting []*AppendJob
+	out     []*raftpb.Message
+}
+
+func voters(ids ...uint64) *raftpb.ConfState { return &raftpb.ConfState{Voters: ids} }
+
+func (m *member) start(id cluster.ID, cs *raftpb.ConfState) {
+	m.t.Helper()
+	n, err := New(Config{ID: id, Tick: tick, ElectionTicks: 10, PreVote: true, HardState: m.hard, ConfState: cs, Entries: m.entries, Applied: m.last})
+	require.NoError(m.t, err)
+	m.node = n
+}
+
+func (m *member) work() {
+	m.t.Helper()
+	for range 100 {
+		var out Output
+		m.node.Drain(&out)
+		m.out = append(m.out, out.Send...)
+		m.reads = append(m.reads, out.Reads...)
+		for _, n := range out.Notices {
+			if n.Send != nil {
+				m.out = append(m.out, n.Send)
+			}
+			if n.LeaderChanged {
+				m.leaders = append(m.leaders, n.Leader)
+			}
+		}
+		if out.Append != nil {
+			m.waiting = append(m.waiting, out.Append)
+		}
+		if !m.held {
+			for _, j := range m.waiting {
+				m.persist(j)
+				require.NoError(m.t, m.node.Appended(j))
+			}
+			m.waiting = nil
+		}
+		if out.Apply != nil {
+			for _, e := range out.Apply.Entries {
+				require.Equal(m.t, m.last+1, e.GetIndex(), "applied in order")
+				m.last = e.GetIndex()
+				if len(e.GetData()) > 0 {
+					m.applied = append(m.applied, string(e.GetData()))
+				}
+			}
+			require.NoError(m.t, m.node.Applied(out.Apply, nil))
+			require.NoError(m.t, m.node.Trim())
+		}
+	}
+}
+
+func (m *member) persist(j *AppendJob) {
+	if j.HardState != nil {
+		m.hard = j.HardState
+	}
+	for _, e := range j.Entries {
+		i := slices.IndexFunc(m.entries, func(o *raftpb.Entry) bool { return o.GetIndex() == e.GetIndex() })
+		if i >= 0 {
+			m.entries = m.entries[:i]
+		}
+		m.entries = append(m.entries, e)
+	}
+}
+
+func cmds(s ...string) (out [][]byte) {
+	for _, c := range s {
+		out = append(out, []byte(c))
+	}
+	return out
+}
+
+func TestSoleVoterLeadsAtOnceAndAfterARestart(t *testing.T) {
+	m := &member{t: t}
+	m.start(5, voters(5))
+	m.work()
+	s := m.node.Status()
+	require.True(t, s.IsLeader && s.Sole)
+	require.Equal(t, cluster.ID(5), s.Leader)
+	require.Equal(t, []cluster.ID{5}, m.leaders)
+	require.NoError(t, m.node.Propose(cmds("a", "b", "c")))
+	m.work()
+	require.Equal(t, []string{"a", "b", "c"}, m.applied)
+
+	term := s.Term
+	m.leaders = nil
+	m.start(5, voters(5)) // nothing is applied twice
+	m.work()
+	require.NoError(t, m.node.Propose(cmds("d")))
+	m.work()
+	require.Equal(t, []string{"a", "b", "c", "d"}, m.applied)
+	require.Greater(t, m.node.Status().Term, term)
+}
+
+func TestNothingIsAppliedBeforeItIsDurable(t *testing.T) {
+	m := &member{t: t}
+	m.start(1, voters(1))
+	m.work()
+	m.held = true
+	require.NoError(t, m.node.Propose(cmds("a")))
+	m.work()
+	require.Empty(t, m.applied)
+	require.NoError(t, m.node.Propose(cmds("b", "c"))) // gathers behind it
+	m.work()
+	require.Empty(t, m.applied)
+	m.held = false
+	m.work()
+	require.Equal(t, []string{"a", "b", "c"}, m.applied)
+}
+
+func TestProposeWithoutALeaderIsRefused(t *testing.T) {
+	m := &member{t: t}
+	m.start(1, voters(1, 2, 3))
+	m.work()
+	require.Error(t, m.node.Propose(cmds("a")))
+	require.False(t, m.node.Status().IsLeader)
+}
+
+func TestDatabaseAheadOfTheLogIsRefused(t *testing.T) {
+	_, err := New(Config{ID: 1, Tick: tick, ElectionTicks: 10, ConfState: voters(1), Applied: 9,
+		Entries: []*raftpb.Entry{{Index: new(uint64(1)), Term: new(uint64(1))}}})
+	require.ErrorContains(t, err, "ahead of the log")
+}
+
+func TestPauseStartsNoElectionStorm(t *testing.T) {
+	m := &member{t: t}
+	m.start(1, voters(1))
+	m.work()
+	m.node.Tick(24 * time.Hour) // asleep for a day: one tick, not 864,000
+	require.Equal(t, 24*time.Hour+tick, m.node.NextTick())
+	m.work()
+	require.True(t, m.node.Status().IsLeader)
+}
+
+func TestLogInMemoryIsTrimmed(t *testing.T) {
+	m := &member{t: t}
+	m.start(1, voters(1))
+	m.work()
+	for i := range 5 * trimEvery {
+		require.NoError(t, m.node.Propose(cmds(fmt.Sprint(i))))
+		if i%50 == 0 {
+			m.work()
+		}
+	}
+	m.work()
+	first, err := m.node.log.FirstIndex()
+	require.NoError(t, err)
+	require.Less(t, m.last-first, uint64(2*trimEvery))
+	require.Len(t, m.applied, 5*trimEvery)
+}
+
+// trio is three members and a network between them.
+type trio struct {
+	t   *testing.T
+	m   map[uint64]*member
+	cut map[uint64]bool // members that nobody reaches
+	now time.Duration
+}
+
+func newTrio(t *testing.T) *trio {
+	c := &trio{t: t, m: map[uint64]*member{}, cut: map[uint64]bool{}}
+	for id := uint64(1); id <= 3; id++ {
+		c.m[id] = &member{t: t}
+		c.m[id].start(cluster.ID(id), voters(1, 2, 3))
+	}
+	return c
+}
+
+func (c *trio) run(d time.Duration) {
+	for end := c.now + d; c.now < end; c.now += tick {
+		for id := uint64(1); id <= 3; id++ {
+			c.m[id].node.Tick(c.now)
+		}
+		c.settle()
+	}
+}
+
+func (c *trio) settle() {
+	for range 20 {
+		for id := uint64(1); id <= 3; id++ {
+			m := c.m[id]
+			m.work()
+			out := m.out
+			m.out = nil
+			for _, msg := range out {
+				if !c.cut[id] && !c.cut[msg.GetTo()] {
+					_ = c.m[msg.GetTo()].node.Receive(msg)
+				}
+			}
+		}
+	}
+}
+
+func (c *trio) leader() *member {
+	for id := uint64(1); id <= 3; id++ {
+		if !c.cut[id] && c.m[id].node.Status().IsLeader {
+			return c.m[id]
+		}
+	}
+	c.t.Helper()
+	c.t.Fatal("nobody leads")
+	return nil
+}
+
+func TestThreeElectReplicateAndReplaceALeader(t *testing.T) {
+	c := newTrio(t)
+	c.run(5 * time.Second)
+	old := c.leader()
+	require.NoError(t, old.node.Propose(cmds("a", "b")))
+	c.settle()
+	for id, m := range c.m {
+		require.Equal(t, []string{"a", "b"}, m.applied, id)
+	}
+	cut := uint64(old.node.Status().ID)
+	c.cut[cut] = true
+	require.NoError(t, old.node.Propose(cmds("lost")))
+	c.run(5 * time.Second)
+	require.False(t, old.node.Status().IsLeader, "without a quorum it gives up leadership")
+	fresh := c.leader()
+	require.NoError(t, fresh.node.Propose(cmds("c")))
+	c.settle()
+	c.cut = map[uint64]bool{}
+	c.run(5 * time.Second)
+	for id, m := range c.m {
+		require.Equal(t, []string{"a", "b", "c"}, m.applied, id)
+	}
+}
+
+func TestReadsShareRoundsAndFailWithTheLeader(t *testing.T) {
+	c := newTrio(t)
+	c.run(5 * time.Second)
+	l := c.leader()
+	for i := range ReadTicket(10) {
+		l.node.Read(i)
+	}
+	c.settle()
+	require.Len(t, l.reads, 1)
+	require.NoError(t, l.reads[0].Err)
+	require.Len(t, l.reads[0].Tickets, 10)
+	require.LessOrEqual(t, l.reads[0].Index, l.last)
+
+	// A read begun before an acknowledged write may miss it; one begun after must not.
+	require.NoError(t, l.node.Propose(cmds("w")))
+	c.settle()
+	wrote := l.last
+	for id := uint64(1); id <= 3; id++ {
+		c.m[id].reads = nil
+		c.m[id].node.Read(99)
+	}
+	c.settle()
+	for id, m := range c.m {
+		require.Len(t, m.reads, 1, id)
+		require.GreaterOrEqual(t, m.reads[0].Index, wrote, id)
+	}
+
+	// Cut off, it must not answer from what it believes.
+	l.reads = nil
+	c.cut[uint64(l.node.Status().ID)] = true
+	l.node.Read(100)
+	c.run(5 * time.Second)
+	require.Empty(t, l.reads)
+	c.cut = map[uint64]bool{}
+	c.run(5 * time.Second)
+	require.Len(t, l.reads, 1)
+	if l.reads[0].Err != nil {
+		require.Equal(t, wire.ErrLeaderChanged, l.reads[0].Err)
+	}
+	require.Equal(t, []ReadTicket{100}, l.reads[0].Tickets)
+}
