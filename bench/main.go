@@ -34,6 +34,7 @@ func run() error {
 	list := flag.Bool("list", false, "print the names of the work, and end")
 	markdown := flag.Bool("markdown", false, "print the table as markdown")
 	file := flag.String("json", "", "also write every sample to this file")
+	show := flag.String("show", "", "print the table of a file that -json wrote, and measure nothing")
 	profiles := flag.String("profiles", "", "folder for a CPU profile of each server at each work; the figures are worse for it")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -59,6 +60,9 @@ func run() error {
 			fmt.Println(w)
 		}
 		return nil
+	}
+	if *show != "" {
+		return again(*show, *markdown)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -92,6 +96,20 @@ func bench(ctx context.Context, r *measure.Run, dir string, markdown bool, file 
 		return err
 	}
 	return failed
+}
+
+// again prints an earlier report.
+func again(file string, markdown bool) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	rep, err := report.Read(f)
+	if err != nil {
+		return err
+	}
+	return print(rep, markdown, "")
 }
 
 func print(rep *report.Report, markdown bool, file string) error {

@@ -60,7 +60,7 @@ func large(p *Plan) *scene {
 		row{work: fmt.Sprintf("kill -9 to serving with %d keys", n), measure: restart, targets: targets{times(report.Time, 0.4)}},
 		row{work: fmt.Sprintf("memory with %d keys, after restart", n), measure: afterRestart, targets: targets{times(report.Memory, 0.8)}},
 		row{work: fmt.Sprintf("all %d keys, stream", n), measure: all(allAsStream), targets: targets{times(report.Time, 0.4),
-			{Metric: report.Growth, Bound: report.AtMost, Value: 64 << 20}}},
+			{Metric: report.Growth, Bound: report.AtMost, Value: 64e6}}},
 		row{work: fmt.Sprintf("all %d keys, pages of 10000", n), measure: all(allInPages), targets: targets{times(report.Time, 0.4)}},
 		row{work: fmt.Sprintf("all %d keys, one range", n), measure: all(allAtOnce), targets: targets{times(report.Time, 0.4)}},
 	)

@@ -49,6 +49,9 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 }
 
 func (r *Report) head() string {
+	if r.Rounds == 1 {
+		return fmt.Sprintf("%s. One round.", r.Machine)
+	}
 	return fmt.Sprintf("%s. Medians of %d rounds, with the smallest and the largest in brackets.", r.Machine, r.Rounds)
 }
 
@@ -91,5 +94,9 @@ func ratio(etcd, cairn Values) string {
 	if len(etcd) == 0 || len(cairn) == 0 || etcd.Median() == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.3gx", cairn.Median()/etcd.Median())
+	x := cairn.Median() / etcd.Median()
+	if x > 0 && x < 0.001 {
+		return "< 0.001x"
+	}
+	return fmt.Sprintf("%.3gx", x)
 }
