@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-const profileSeconds = 4
+const profileSeconds = 8
 
 var unfit = regexp.MustCompile(`[^a-z0-9]+`)
 
