@@ -88,6 +88,13 @@ func (rs *reads) expire(now time.Duration) {
 			r.done <- wire.ErrTimeout
 		}
 	}
+	rs.behind = slices.DeleteFunc(rs.behind, func(r *read) bool {
+		if r.deadline <= now {
+			r.done <- wire.ErrTimeout
+			return true
+		}
+		return false
+	})
 }
 
 func (rs *reads) failAll(err error) {
