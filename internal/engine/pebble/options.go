@@ -1,9 +1,12 @@
 package pebble
 
 import (
+	"bytes"
+
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
 
+	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/vfs"
 )
 
@@ -42,7 +45,8 @@ func pebbleOptions(fs vfs.FS, o Options, cache *pebble.Cache) *pebble.Options {
 		MaxOpenFiles:                1024,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 	}
-	opts.TargetFileSizes[0] = 8 << 20
+	opts.TargetFileSizes[0] = 16 << 20
+	opts.Experimental.SpanPolicyFunc = keysApart
 	for i := range opts.Levels {
 		profile := sstable.NoCompression
 		if i == len(opts.Levels)-1 {
@@ -53,6 +57,16 @@ func pebbleOptions(fs vfs.FS, o Options, cache *pebble.Cache) *pebble.Options {
 		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return profile }
 	}
 	return opts
+}
+
+// keysApart makes a table end where the Key space ends. Batches change Meta every time: in one table with the records,
+// each table would reach over all that come after it, and all of them would have to be merged. Apart, the tables of records
+// follow each other, as revisions do, and stay as they are until something of them is deleted.
+func keysApart(start []byte) (policy pebble.SpanPolicy, end []byte, err error) {
+	if bound := []byte{byte(engine.Key) + 1}; bytes.Compare(start, bound) < 0 {
+		return policy, bound, nil
+	}
+	return policy, nil, nil
 }
 
 func (o Options) withDefaults() Options {
