@@ -35,6 +35,7 @@ const Version = "3.7.3"
 type Server struct {
 	cfg      Config
 	log      *slog.Logger
+	logFiles []io.Closer
 	host     *host.Host
 	rpc      *v3rpc.Server
 	registry *prometheus.Registry
@@ -50,7 +51,20 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.logger(), registry: prometheus.NewRegistry(), started: time.Now()}
+	log, files, err := cfg.openLog()
+	if err != nil {
+		return nil, err
+	}
+	s, err := start(ctx, &Server{cfg: cfg, log: log, logFiles: files, registry: prometheus.NewRegistry(), started: time.Now()})
+	if err != nil {
+		closeAll(files)
+		return nil, err
+	}
+	return s, nil
+}
+
+func start(ctx context.Context, s *Server) (*Server, error) {
+	cfg := &s.cfg
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// The addresses come first: a member that nobody can reach should not touch its data.
 	listeners, err := listen(cfg.ListenClientURLs)
@@ -91,12 +105,20 @@ func (s *Server) open() (err error) {
 	if err := refuseForeign(dir); err != nil {
 		return err
 	}
-	if err := makeDir(fs, dir); err != nil {
-		return err
-	}
 	walDir := cfg.WALDir
 	if walDir == "" {
 		walDir = filepath.Join(dir, "wal")
+	}
+	fresh := !wal.Exists(fs, walDir)
+	var me cluster.Member
+	var clusterID cluster.ID
+	if fresh { // later on, the log tells, whatever the options are
+		if me, clusterID, err = cfg.identity(); err != nil {
+			return err
+		}
+	}
+	if err := makeDir(fs, dir); err != nil {
+		return err
 	}
 	metrics := host.NewMetrics(s.registry)
 	walOpts := wal.Options{Background: true, OnSync: func(d time.Duration) { metrics.Fsync.Observe(d.Seconds()) },
@@ -104,11 +126,7 @@ func (s *Server) open() (err error) {
 			metrics.WALWrite.Observe(d.Seconds())
 			metrics.WALBytes.Add(float64(n))
 		}}
-	me, clusterID, err := cfg.identity()
-	if err != nil {
-		return err
-	}
-	if !wal.Exists(fs, walDir) {
+	if fresh {
 		s.log.Info("starting local member", "local-member-id", me.ID.String(), "cluster-id", clusterID.String(), "name", cfg.Name)
 		if err := bootstrap(fs, walDir, me, clusterID, walOpts); err != nil {
 			return err
@@ -209,7 +227,9 @@ func (s *Server) Stop() error {
 	s.compact.stop()
 	s.heap.stop()
 	s.serving.stop(s.rpc, s.host.RequestTimeout())
-	return s.host.Stop()
+	err := s.host.Stop()
+	closeAll(s.logFiles)
+	return err
 }
 
 // Addrs are the addresses that clients are served on.

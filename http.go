@@ -16,7 +16,7 @@ type web struct {
 }
 
 func (s *Server) web() (*web, error) {
-	debug := strings.EqualFold(s.cfg.LogLevel, "debug")
+	debug := s.cfg.Debug()
 	api := v2http.New(s.host, v2http.Config{
 		Version: Version, CORS: splitList(s.cfg.CORS), HostWhitelist: splitList(s.cfg.HostWhitelist),
 		Registry: s.registry, Pprof: s.cfg.EnablePprof || debug, Traces: debug, Logger: s.log,

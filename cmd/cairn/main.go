@@ -33,23 +33,25 @@ func run(args []string) int {
 }
 
 func member(args []string) int {
-	if len(args) == 1 && (args[0] == "--version" || args[0] == "-version") {
-		fmt.Printf("etcd Version: %s\nGit SHA: cairn\nGo Version: %s\nGo OS/Arch: %s/%s\n", cairn.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		return 0
-	}
 	cfg, err := cairn.ParseArgs(args, os.Environ(), os.Stdout)
 	var usage *cairn.UsageError
 	switch {
 	case errors.Is(err, cairn.ErrHelp):
 		return 0
+	case errors.Is(err, cairn.ErrVersion):
+		fmt.Printf("etcd Version: %s\nGit SHA: cairn\nGo Version: %s\nGo OS/Arch: %s/%s\n", cairn.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		return 0
 	case errors.As(err, &usage):
 		fmt.Fprintf(os.Stderr, "cairn: %v\nRun 'cairn --help' for the flags.\n", err)
 		return 2
-	case err != nil:
-		fmt.Fprintf(os.Stderr, "cairn: %v\n", err)
+	case err == nil:
+		err = cfg.Validate()
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "cairn: failed to verify flags: %v\n", err)
 		return 1
 	}
-	if cfg.LogLevel != "debug" {
+	if !cfg.Debug() {
 		// gRPC's own lines are not in the log's format; what matters of them is logged by the server.
 		grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	}

@@ -1,0 +1,82 @@
+package cairn
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+)
+
+// Config is what a member is started with. DefaultConfig gives etcd's defaults (server-config.md section 2).
+type Config struct {
+	Name    string
+	DataDir string // "" stands for <name>.etcd in the working directory
+	WALDir  string // "" stands for a directory inside DataDir
+
+	HeartbeatInterval, ElectionTimeout time.Duration
+	PreVote                            bool
+	MaxLearners                        int
+
+	ListenClientURLs, ListenPeerURLs, ListenMetricsURLs      []url.URL
+	AdvertiseClientURLs, InitialAdvertisePeerURLs            []url.URL
+	InitialCluster, InitialClusterToken, InitialClusterState string
+	QuotaBackendBytes                                        int64 // 0 stands for 2 GiB, negative for no quota
+	MaxTxnOps, MaxRequestBytes                               int
+	MaxConcurrentStreams                                     uint32
+	KeepaliveMinTime, KeepaliveInterval, KeepaliveTimeout    time.Duration
+	WatchProgressInterval                                    time.Duration
+	AutoCompactionMode, AutoCompactionRetention              string
+	CORS, HostWhitelist                                      string
+	EnableGateway, EnablePprof                               bool
+	LogLevel, LogFormat, LogOutputs                          string // LogOutputs is a comma list
+	Metrics                                                  string // extensive, or anything else for less
+
+	Logger *slog.Logger // nil makes one from the Log fields
+
+	given map[string]bool // options that were set, by name
+	notes []note          // what there is to say about how they were set
+}
+
+// note is a line for the log, which is not open yet while options are read.
+type note struct {
+	level slog.Level
+	msg   string
+	args  []any
+}
+
+func (c *Config) note(level slog.Level, msg string, args ...any) {
+	c.notes = append(c.notes, note{level, msg, args})
+}
+
+// DefaultConfig is a member named "default" on localhost.
+func DefaultConfig() Config {
+	c := Config{given: map[string]bool{}}
+	for _, o := range options() {
+		if o.successor != "" {
+			continue
+		}
+		if err := o.set(&c, o.def); err != nil {
+			panic(fmt.Sprintf("cairn: default of option %s: %v", o.name, err))
+		}
+	}
+	return c
+}
+
+const metricsExtensive = "extensive"
+
+const defaultQuota = 2 << 30
+
+func (c *Config) quota() int64 {
+	if c.QuotaBackendBytes == 0 {
+		return defaultQuota
+	}
+	return c.QuotaBackendBytes
+}
+
+func (c *Config) electionTicks() int { return int(c.ElectionTimeout / c.HeartbeatInterval) }
+
+// minLeaseTTL is the shortest TTL in seconds (v3-grpc.md section 13.1).
+func (c *Config) minLeaseTTL() int64 {
+	d := time.Duration(3*c.electionTicks()/2) * c.HeartbeatInterval
+	return int64((d + time.Second - 1) / time.Second)
+}

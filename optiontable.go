@@ -1,0 +1,158 @@
+package cairn
+
+import (
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	noTLS      = "this server serves plain text only"
+	noCluster  = "clusters of several members are not supported"
+	noRotation = "let a tool such as logrotate do it, with copytruncate"
+	noTracing  = "requests are not traced"
+)
+
+func options() []option {
+	opts := []option{
+		text("name", "default", "Name of this member.", func(c *Config) *string { return &c.Name }),
+		text("data-dir", "", "Directory of the member's data; <name>.etcd if not given.", func(c *Config) *string { return &c.DataDir }),
+		text("wal-dir", "", "Directory of the write-ahead log; inside the data directory if not given.", func(c *Config) *string { return &c.WALDir }),
+		millis("heartbeat-interval", "100", "Milliseconds between heartbeats.", func(c *Config) *time.Duration { return &c.HeartbeatInterval }),
+		millis("election-timeout", "1000", "Milliseconds without a leader before an election.", func(c *Config) *time.Duration { return &c.ElectionTimeout }),
+		boolean("pre-vote", "true", "Ask before an election whether it could be won.", func(c *Config) *bool { return &c.PreVote }),
+		number("max-learners", "1", "Most learners a cluster may have.", func(c *Config) *int { return &c.MaxLearners }),
+		urls("listen-client-urls", "http://localhost:2379", "URLs to serve clients on.", func(c *Config) *[]url.URL { return &c.ListenClientURLs }),
+		urls("listen-peer-urls", "http://localhost:2380", "URLs to serve other members on.", func(c *Config) *[]url.URL { return &c.ListenPeerURLs }),
+		urls("listen-metrics-urls", "", "More URLs to serve /metrics and /health on.", func(c *Config) *[]url.URL { return &c.ListenMetricsURLs }),
+		urls("advertise-client-urls", "http://localhost:2379", "Client URLs to tell the cluster.", func(c *Config) *[]url.URL { return &c.AdvertiseClientURLs }),
+		urls("initial-advertise-peer-urls", "http://localhost:2380", "Peer URLs to tell the cluster.", func(c *Config) *[]url.URL { return &c.InitialAdvertisePeerURLs }),
+		text("initial-cluster", "", "Members to begin with, name=url,...; read at the first start only.", func(c *Config) *string { return &c.InitialCluster }),
+		text("initial-cluster-token", "etcd-cluster", "Token that tells clusters apart.", func(c *Config) *string { return &c.InitialClusterToken }),
+		word("initial-cluster-state", clusterNew, "new or existing.", checkClusterState, func(c *Config) *string { return &c.InitialClusterState }),
+		number("quota-backend-bytes", "0", "Bytes the database may take; 0 is 2 GiB, negative no limit.", func(c *Config) *int64 { return &c.QuotaBackendBytes }),
+		number("max-txn-ops", "128", "Most operations in a txn.", func(c *Config) *int { return &c.MaxTxnOps }),
+		number("max-request-bytes", "1572864", "Largest request in bytes.", func(c *Config) *int { return &c.MaxRequestBytes }),
+		count("max-concurrent-streams", "4294967295", "Most streams of one connection.", 32, func(c *Config, n uint64) { c.MaxConcurrentStreams = uint32(n) }),
+		duration("grpc-keepalive-min-time", "5s", "Shortest time between a client's pings.", func(c *Config) *time.Duration { return &c.KeepaliveMinTime }),
+		duration("grpc-keepalive-interval", "2h", "How often idle connections are pinged.", func(c *Config) *time.Duration { return &c.KeepaliveInterval }),
+		duration("grpc-keepalive-timeout", "20s", "Wait for the answer to a ping.", func(c *Config) *time.Duration { return &c.KeepaliveTimeout }),
+		duration("watch-progress-notify-interval", "10m", "Time between progress notifications.", func(c *Config) *time.Duration { return &c.WatchProgressInterval }),
+		text("auto-compaction-mode", "periodic", "periodic or revision.", func(c *Config) *string { return &c.AutoCompactionMode }),
+		text("auto-compaction-retention", "0", "History to keep: hours or a duration (periodic), revisions (revision); 0 is off.", func(c *Config) *string { return &c.AutoCompactionRetention }),
+		text("cors", "*", "Origins that browsers may call from.", func(c *Config) *string { return &c.CORS }),
+		text("host-whitelist", "*", "Host names that HTTP clients may use.", func(c *Config) *string { return &c.HostWhitelist }),
+		boolean("enable-grpc-gateway", "true", "Serve the JSON gateway.", func(c *Config) *bool { return &c.EnableGateway }),
+		boolean("enable-pprof", "false", "Serve profiles under /debug/pprof.", func(c *Config) *bool { return &c.EnablePprof }),
+		text("log-level", "info", "debug, info, warn, error, panic or fatal.", func(c *Config) *string { return &c.LogLevel }),
+		text("log-format", "json", "json or console.", func(c *Config) *string { return &c.LogFormat }),
+		text("log-outputs", "default", "Comma list of stderr, stdout, systemd/journal and files; or default, which is stderr.", func(c *Config) *string { return &c.LogOutputs }),
+		word("logger", "zap", "zap: the format is zap's.", checkLogger, func(*Config) *string { return new(string) }),
+		text("metrics", "basic", "basic, or extensive for histograms of how long calls take.", func(c *Config) *string { return &c.Metrics }),
+		word("feature-gates", "", "Names of etcd's feature gates with true or false; they have no effect.", checkFeatureGates, func(*Config) *string { return new(string) }),
+
+		ignoredNumber("snapshot-count", "10000"), ignoredNumber("max-snapshots", "5"), ignoredNumber("max-wals", "5"),
+		ignoredNumber("snapshot-catchup-entries", "5000"), ignoredBool("strict-reconfig-check", "true"), ignoredBool("initial-election-tick-advance", "true"),
+		ignoredDuration("backend-batch-interval", "0"), ignoredNumber("backend-batch-limit", "0"), ignoredText("backend-bbolt-freelist-type", "map"),
+		ignoredNumber("bootstrap-defrag-threshold-megabytes", "0"), ignoredBool("memory-mlock", "false"),
+		ignoredNumber("compaction-batch-limit", "1000"), ignoredDuration("compaction-sleep-interval", "10ms"),
+		ignoredDuration("warning-apply-duration", "100ms"), ignoredDuration("warning-unary-request-duration", "300ms"),
+		ignoredDuration("corrupt-check-time", "0s"), ignoredDuration("compact-hash-check-time", "1m"), ignoredDuration("downgrade-check-time", "5s"),
+		ignoredDuration("raft-read-timeout", "5s"), ignoredDuration("raft-write-timeout", "5s"),
+		ignoredText("auth-token", "simple"), ignoredNumber("auth-token-ttl", "300"), ignoredNumber("bcrypt-cost", "10"), ignoredText("v2-deprecation", ""),
+		ignoredBool("socket-reuse-address", "false"),
+		ignoredText("cipher-suites", ""), ignoredText("tls-min-version", "TLS1.2"), ignoredText("tls-max-version", ""), ignoredNumber("self-signed-cert-validity", "1"),
+		ignoredBool("peer-skip-client-san-verification", "false"), ignoredText("discovery-fallback", "exit"),
+
+		refusedBool("unsafe-no-fsync", "what is acknowledged is always on disk"), refusedBool("force-new-cluster", noCluster),
+		refusedBool("socket-reuse-port", "two members on one address would share its clients"),
+		refused("listen-client-http-urls", "", "gRPC and HTTP share the client URLs"),
+		refusedBool("enable-log-rotation", noRotation), ignoredText("log-rotation-config-json", ""), refusedBool("enable-distributed-tracing", noTracing),
+	}
+	for _, name := range []string{"address", "service-name", "instance-id", "sampling-rate"} {
+		opts = append(opts, ignoredText("distributed-tracing-"+name, ""))
+	}
+	for _, name := range []string{"srv", "srv-name", "token", "endpoints", "cert", "key", "cacert", "user", "password"} {
+		opts = append(opts, refused("discovery-"+name, "", noCluster))
+	}
+	for _, name := range []string{"dial-timeout", "request-timeout", "keepalive-time", "keepalive-timeout"} {
+		opts = append(opts, ignoredDuration("discovery-"+name, "0s"))
+	}
+	opts = append(opts, ignoredBool("discovery-insecure-transport", "true"), ignoredBool("discovery-insecure-skip-tls-verify", "false"))
+	for _, of := range []string{"", "peer-"} {
+		for _, name := range []string{"cert-file", "key-file", "trusted-ca-file", "client-cert-file", "client-key-file", "crl-file", "client-cert-allowed-hostname", "cert-allowed-cn", "cert-allowed-hostname"} {
+			if of == "" && strings.HasPrefix(name, "cert-allowed") || of != "" && name == "client-cert-allowed-hostname" {
+				continue
+			}
+			if of == "" && name == "crl-file" {
+				name = "client-crl-file"
+			}
+			opts = append(opts, refused(of+name, "", noTLS))
+		}
+		opts = append(opts, refusedBool(of+"client-cert-auth", noTLS), refusedBool(of+"auto-tls", noTLS))
+	}
+	return append(opts, formerOptions(opts)...)
+}
+
+// former are the names that options had in etcd 3.5 and 3.6, where they differ from today's with "experimental-"
+// before them.
+var former = map[string]string{
+	"experimental-snapshot-catch-up-entries": "snapshot-catchup-entries", // in files only
+}
+
+// promoted are today's options that began with "experimental-" before their name.
+var promoted = []string{
+	"corrupt-check-time", "compact-hash-check-time", "compaction-batch-limit", "compaction-sleep-interval", "watch-progress-notify-interval",
+	"warning-apply-duration", "warning-unary-request-duration", "bootstrap-defrag-threshold-megabytes", "memory-mlock", "snapshot-catchup-entries",
+	"downgrade-check-time", "peer-skip-client-san-verification", "max-learners", "enable-distributed-tracing", "distributed-tracing-address",
+	"distributed-tracing-service-name", "distributed-tracing-instance-id", "distributed-tracing-sampling-rate",
+}
+
+// formerGates are options that have become feature gates.
+var formerGates = map[string]string{
+	"experimental-compact-hash-check-enabled":        "CompactHashCheck",
+	"experimental-initial-corrupt-check":             "InitialCorruptCheck",
+	"experimental-enable-lease-checkpoint":           "LeaseCheckpoint",
+	"experimental-enable-lease-checkpoint-persist":   "LeaseCheckpointPersist",
+	"experimental-txn-mode-write-with-shared-buffer": "TxnModeWriteWithSharedBuffer",
+	"experimental-stop-grpc-service-on-defrag":       "StopGRPCServiceOnDefrag",
+	"experimental-set-member-localaddr":              "SetMemberLocalAddr",
+}
+
+// historic are options of etcd's first versions, which etcd itself still passes over.
+var historic = []string{
+	"cluster-active-size", "cluster-remove-delay", "cluster-sync-interval", "config", "force", "max-result-buffer", "max-retry-attempts",
+	"peer-heartbeat-interval", "peer-election-timeout", "retry-interval", "snapshot", "v", "vv", "test.coverprofile", "test.outputdir",
+}
+
+// formerOptions are the options under names that they have no more.
+func formerOptions(today []option) (out []option) {
+	alias := func(old, name string) {
+		o := today[slices.IndexFunc(today, func(o option) bool { return o.name == name })]
+		o.name, o.successor = old, name
+		out = append(out, o)
+	}
+	for old, name := range former {
+		alias(old, name)
+	}
+	for _, name := range promoted {
+		alias("experimental-"+name, name)
+	}
+	for old, gate := range formerGates {
+		o := ignoredBool(old, "false")
+		o.successor = "feature-gates=" + gate
+		out = append(out, o)
+	}
+	out = append(out, refusedBool("enable-v2", "the v2 API is not part of this version"))
+	for _, name := range historic {
+		out = append(out, option{name: name, boolean: true, set: func(c *Config, v string) error {
+			if v != "" { // not its default
+				c.note(slog.LevelWarn, "flag is no longer supported - ignoring", "flag-name", name)
+			}
+			return nil
+		}})
+	}
+	return out
+}

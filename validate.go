@@ -1,0 +1,113 @@
+package cairn
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	clusterNew      = "new"
+	clusterExisting = "existing"
+
+	mostRequestBytes   = 1 << 30 // a message of gRPC holds at most four times that
+	leastProgressEvery = 100 * time.Millisecond
+)
+
+// Validate checks what the options are together, and fills in what follows from them. It touches no file.
+func (c *Config) Validate() error {
+	if c.DataDir == "" {
+		c.DataDir = c.Name + ".etcd"
+	}
+	if err := c.validateURLs(); err != nil {
+		return err
+	}
+	hb, el := c.HeartbeatInterval, c.ElectionTimeout
+	switch {
+	case hb <= 0:
+		return fmt.Errorf("--heartbeat-interval must be >0 (set to %dms)", hb.Milliseconds())
+	case el <= 0:
+		return fmt.Errorf("--election-timeout must be >0 (set to %dms)", el.Milliseconds())
+	case 5*hb > el:
+		return fmt.Errorf("--election-timeout[%vms] should be at least as 5 times as --heartbeat-interval[%vms]", el.Milliseconds(), hb.Milliseconds())
+	case el > 50*time.Second:
+		return fmt.Errorf("--election-timeout[%vms] is too long, and should be set less than 50000ms", el.Milliseconds())
+	}
+	if err := checkClusterState(c.InitialClusterState); err != nil {
+		return err
+	}
+	switch {
+	case c.MaxTxnOps <= 0:
+		return fmt.Errorf("--max-txn-ops must be >0 (set to %d)", c.MaxTxnOps)
+	case c.MaxRequestBytes <= 0:
+		return fmt.Errorf("--max-request-bytes must be >0 (set to %d)", c.MaxRequestBytes)
+	case c.MaxRequestBytes > mostRequestBytes:
+		return fmt.Errorf("--max-request-bytes must be at most %d (set to %d)", mostRequestBytes, c.MaxRequestBytes)
+	}
+	c.WatchProgressInterval = max(c.WatchProgressInterval, leastProgressEvery)
+	if _, err := c.compaction(); err != nil {
+		return err
+	}
+	return c.validateLogging()
+}
+
+func (c *Config) validateURLs() error {
+	if err := cmp.Or(
+		checkListen("listen-client-urls", c.ListenClientURLs),
+		checkListen("listen-peer-urls", c.ListenPeerURLs),
+		checkListen("listen-metrics-urls", c.ListenMetricsURLs),
+		checkAdvertise("advertise-client-urls", c.AdvertiseClientURLs),
+		checkAdvertise("initial-advertise-peer-urls", c.InitialAdvertisePeerURLs),
+	); err != nil {
+		return err
+	}
+	if len(c.ListenClientURLs) == 0 {
+		return errors.New("--listen-client-urls must not be empty")
+	}
+	if c.given["listen-client-urls"] && !c.given["advertise-client-urls"] {
+		return errors.New("--advertise-client-urls is required when --listen-client-urls is set explicitly")
+	}
+	return nil
+}
+
+func checkClusterState(s string) error {
+	if s != clusterNew && s != clusterExisting {
+		return fmt.Errorf("unexpected clusterState %q: new or existing is expected", s)
+	}
+	return nil
+}
+
+// gates are the feature gates of etcd 3.7. None has an effect: what they switch is always so here, or has no counterpart.
+var gates = []string{
+	"AllAlpha", "AllBeta", "StopGRPCServiceOnDefrag", "InitialCorruptCheck", "CompactHashCheck", "TxnModeWriteWithSharedBuffer",
+	"LeaseCheckpoint", "LeaseCheckpointPersist", "SetMemberLocalAddr", "FastLeaseKeepAlive", "PriorityRequest",
+}
+
+func checkFeatureGates(s string) error {
+	on := map[string]bool{}
+	for _, part := range strings.Split(s, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		name, v, ok := strings.Cut(part, "=")
+		if !ok {
+			return fmt.Errorf("missing bool value for %s", name)
+		}
+		if !slices.Contains(gates, name) {
+			return fmt.Errorf("unrecognized feature gate: %s", name)
+		}
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("invalid value of %s=%s: %w", name, v, errBool)
+		}
+		on[name] = b
+	}
+	if on["LeaseCheckpointPersist"] && !on["LeaseCheckpoint"] && !on["AllAlpha"] {
+		return errors.New("enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint")
+	}
+	return nil
+}
