@@ -152,6 +152,7 @@ func (e *Engine) listener() *pebble.EventListener {
 			case info.Err == nil || info.Err.Error() == emptyTable:
 				e.fail.clear()
 				e.size.flushed(int64(info.InputBytes))
+				e.settle(info.Output)
 			default:
 				e.fail.note(info.Err, false)
 			}

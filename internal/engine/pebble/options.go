@@ -38,14 +38,14 @@ func pebbleOptions(fs vfs.FS, o Options, cache *pebble.Cache) *pebble.Options {
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                uint64(o.MemTableSize),
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       4,
+		L0CompactionThreshold:       8,
 		L0StopWritesThreshold:       64,
 		LBaseMaxBytes:               64 << 20,
 		MaxManifestFileSize:         16 << 20,
 		MaxOpenFiles:                1024,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 	}
-	opts.TargetFileSizes[0] = 16 << 20
+	opts.TargetFileSizes[0] = 32 << 20 // one table of records for each flush
 	opts.Experimental.SpanPolicyFunc = keysApart
 	for i := range opts.Levels {
 		profile := sstable.NoCompression
