@@ -11,8 +11,8 @@ import (
 // for each key. A record is a string into its slab: whoever still has it, a view or a watcher, keeps the slab alive, so
 // nothing is ever freed under a reader. Slabs that are mostly dead are emptied by moving what lives.
 //
-// In front of each record are sixteen bytes: the number of its slab, its length, and the sub revision it was made at, which
-// the record itself does not tell.
+// In front of each record are sixteen bytes: the number of its slab, its length, the sub revision it was made at, which
+// the record itself does not tell, and whether it was released. That last word is the arena's own: readers do not look at it.
 type arena struct {
 	slabs  []slab
 	free   []uint32 // numbers not in use
@@ -33,6 +33,8 @@ const (
 	slabHeader = 16
 	// ownSlab is from which size on a record gets a slab for itself.
 	ownSlab = slabSize / 8
+	// released is the last word of the header of a record that the index no longer refers to.
+	released = 1
 )
 
 // make encodes a record that is made at a sub revision.
@@ -69,9 +71,9 @@ func (a *arena) alloc(n int, sub int64) []byte {
 	at := s.used
 	s.used += need
 	s.live += need
-	binary.LittleEndian.PutUint32(s.buf[at:], id)
-	binary.LittleEndian.PutUint32(s.buf[at+4:], uint32(n))
-	binary.LittleEndian.PutUint32(s.buf[at+8:], uint32(sub))
+	binary.NativeEndian.PutUint32(s.buf[at:], id)
+	binary.NativeEndian.PutUint32(s.buf[at+4:], uint32(n))
+	binary.NativeEndian.PutUint32(s.buf[at+8:], uint32(sub))
 	at += slabHeader
 	return s.buf[at : at : at+n]
 }
@@ -89,7 +91,9 @@ func (a *arena) open(size int) uint32 {
 
 // release notes that the index no longer refers to a record, which must be one of the arena's.
 func (a *arena) release(kv wire.KV) {
-	id := header(kv)[0]
+	h := header(kv)
+	h[3] = released
+	id := h[0]
 	a.slabs[id].live -= footprint(len(kv))
 	if id != a.cur {
 		a.look(id)
@@ -97,8 +101,8 @@ func (a *arena) release(kv wire.KV) {
 }
 
 // header returns what stands in front of one of the arena's records.
-func header(kv wire.KV) *[3]uint32 {
-	return (*[3]uint32)(unsafe.Add(unsafe.Pointer(unsafe.StringData(string(kv))), -slabHeader))
+func header(kv wire.KV) *[4]uint32 {
+	return (*[4]uint32)(unsafe.Add(unsafe.Pointer(unsafe.StringData(string(kv))), -slabHeader))
 }
 
 // subOf is the sub revision one of the arena's records was made at.
@@ -117,9 +121,8 @@ func (a *arena) look(id uint32) {
 	}
 }
 
-// evacuate moves up to n records out of mostly dead slabs. move is given each record of such a slab; it returns false
-// if the index does not refer to it.
-func (a *arena) evacuate(n int, move func(wire.KV) bool) {
+// evacuate looks at up to n records of mostly dead slabs. move is given each that the index refers to.
+func (a *arena) evacuate(n int, move func(wire.KV)) {
 	for ; n > 0 && len(a.sparse) > 0; n-- {
 		id := a.sparse[0]
 		buf, used := a.slabs[id].buf, a.slabs[id].used
@@ -130,10 +133,13 @@ func (a *arena) evacuate(n int, move func(wire.KV) bool) {
 			a.look(id)
 			continue
 		}
-		size := int(binary.LittleEndian.Uint32(buf[a.at+4:]))
+		dead := binary.NativeEndian.Uint32(buf[a.at+12:]) == released
+		size := int(binary.NativeEndian.Uint32(buf[a.at+4:]))
 		kv := wire.KV(wire.BytesString(buf[a.at+slabHeader : a.at+slabHeader+size]))
 		a.at += footprint(size)
-		move(kv)
+		if !dead {
+			move(kv)
+		}
 	}
 }
 

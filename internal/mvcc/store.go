@@ -134,16 +134,15 @@ func (s *Store) End() {
 // Tidy moves up to n records together that overwriting and deleting have left far apart in memory. It changes nothing
 // that can be seen.
 func (s *Store) Tidy(n int) {
-	s.records.evacuate(n, func(kv wire.KV) bool {
-		key := kv.Key()
-		it, ok := s.index.root.get(key)
-		if !ok || !same(it.kv, kv) {
-			return false
-		}
-		it.kv = s.records.copy(kv, subOf(kv))
-		s.index.set(it, 0)
+	s.records.evacuate(n, func(kv wire.KV) {
+		s.index.update(kv.Key(), func(it item) (item, int) {
+			if !same(it.kv, kv) {
+				panic("mvcc: a record that the index does not refer to was not released")
+			}
+			it.kv = s.records.copy(kv, subOf(kv))
+			return it, 0
+		})
 		s.records.release(kv)
-		return true
 	})
 }
 

@@ -107,12 +107,30 @@ func txnFrame(h *wire.Header, t *machine.TxnResult) *wire.Frame {
 	if t.Succeeded {
 		b.Uint(2, 1)
 	}
+	var plain []byte // the whole element of a put that shows nothing but the revision
+	plainRev := int64(-1)
 	for i := range t.Ops {
+		if op := &t.Ops[i]; op.Put && op.Prev == "" {
+			if op.Rev != plainRev {
+				plain, plainRev = appendPlainPut(plain[:0], op.Rev), op.Rev
+			}
+			b.Room(len(plain), len(plain)*(len(t.Ops)-i))
+			b.SetBuf(append(b.Buf(), plain...))
+			continue
+		}
 		num, body := opFrame(&t.Ops[i])
 		head := protowire.AppendVarint(protowire.AppendTag(nil, protowire.Number(num), protowire.BytesType), uint64(body.Size))
 		b.Message(3, prefixed(head, body))
 	}
 	return b.Frame()
+}
+
+// appendPlainPut appends element 3 of a TxnResponse: a put's response with a header and no record.
+func appendPlainPut(b []byte, rev int64) []byte {
+	h := wire.Header{Revision: rev}
+	response := wire.AppendHeader(nil, 1, h)
+	op := protowire.AppendBytes(protowire.AppendTag(nil, opPut, protowire.BytesType), response)
+	return protowire.AppendBytes(protowire.AppendTag(b, 3, protowire.BytesType), op)
 }
 
 // opFrame encodes one operation's response. Its header shows only a revision; a nested txn's shows nothing.

@@ -3,6 +3,7 @@ package v3rpc
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -18,18 +19,29 @@ import (
 type gate struct {
 	*core
 	leads *leaderWatch
+	open  *calls // streams, and unary calls that wait for their turn
+	busy  atomic.Int64 // unary calls under way
 }
 
 const slowRequest = 300 * time.Millisecond
 
 func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	g.busy.Add(1)
+	defer g.busy.Add(-1)
 	m := g.cfg.Metrics.method(info.FullMethod)
 	m.started.Inc()
 	m.received.Inc()
 	began := time.Now()
 	resp, err := g.admit(ctx, info.FullMethod, m, serializableRange(info.FullMethod, req))
 	if err == nil {
-		resp, err = handler(ctx, req)
+		if info.FullMethod == LockMethod || info.FullMethod == CampaignMethod {
+			err = g.endable(ctx, func(ctx context.Context) (err error) {
+				resp, err = handler(ctx, req)
+				return err
+			})
+		} else {
+			resp, err = handler(ctx, req)
+		}
 	}
 	if err != nil {
 		resp = nil
@@ -91,24 +103,28 @@ func (g *gate) stream(srv any, st grpc.ServerStream, info *grpc.StreamServerInfo
 	began := time.Now()
 	_, err := g.admit(st.Context(), info.FullMethod, m, false)
 	if err == nil {
-		counted := &countedStream{ServerStream: st, m: m, ctx: st.Context()}
-		if needsLeader(st.Context()) {
-			ctx, cancel := context.WithCancelCause(st.Context())
-			counted.ctx = ctx
-			leave := g.leads.join(cancel)
-			err = handler(srv, counted)
-			if context.Cause(ctx) == wire.ErrNoLeader {
-				err = wire.ErrNoLeader
-			}
-			leave()
-			cancel(nil)
-		} else {
-			err = handler(srv, counted)
-		}
+		err = g.endable(st.Context(), func(ctx context.Context) error {
+			return handler(srv, &countedStream{ServerStream: st, m: m, ctx: ctx})
+		})
 	}
 	m.handled(status.Code(err)).Inc()
 	if m.handling != nil {
 		m.handling.Observe(time.Since(began).Seconds())
+	}
+	return err
+}
+
+// endable runs a call that the server may end before its client does.
+func (g *gate) endable(ctx context.Context, run func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer g.open.join(cancel)()
+	if needsLeader(ctx) {
+		defer g.leads.join(cancel)()
+	}
+	err := run(ctx)
+	if cause := context.Cause(ctx); err != nil && (cause == wire.ErrNoLeader || cause == wire.ErrStopped) {
+		return cause
 	}
 	return err
 }
@@ -123,6 +139,9 @@ type countedStream struct {
 func (s *countedStream) Context() context.Context { return s.ctx }
 
 func (s *countedStream) SendMsg(m any) error {
+	if err := s.ctx.Err(); err != nil {
+		return status.FromContextError(err).Err()
+	}
 	err := s.ServerStream.SendMsg(m)
 	if err == nil {
 		s.m.sent.Inc()

@@ -1,8 +1,6 @@
 package v3rpc
 
 import (
-	"context"
-	"sync"
 	"time"
 
 	"github.com/cairn-kv/cairn/internal/wire"
@@ -11,16 +9,15 @@ import (
 // leaderWatch ends the streams that demanded a leader once there was none in three looks in a row. It owns one
 // goroutine, which stop ends.
 type leaderWatch struct {
-	mu      sync.Mutex
-	streams map[*context.CancelCauseFunc]struct{}
-	quit    chan struct{}
-	done    chan struct{}
+	*calls
+	quit chan struct{}
+	done chan struct{}
 }
 
 const leaderlessLooks = 3
 
 func newLeaderWatch(b Backend, every time.Duration) *leaderWatch {
-	l := &leaderWatch{streams: map[*context.CancelCauseFunc]struct{}{}, quit: make(chan struct{}), done: make(chan struct{})}
+	l := &leaderWatch{calls: newCalls(), quit: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
 		ticker := time.NewTicker(every)
@@ -37,32 +34,11 @@ func newLeaderWatch(b Backend, every time.Duration) *leaderWatch {
 				continue
 			}
 			if without++; without >= leaderlessLooks {
-				l.endAll()
+				l.end(wire.ErrNoLeader)
 			}
 		}
 	}()
 	return l
-}
-
-func (l *leaderWatch) join(cancel context.CancelCauseFunc) (leave func()) {
-	key := &cancel
-	l.mu.Lock()
-	l.streams[key] = struct{}{}
-	l.mu.Unlock()
-	return func() {
-		l.mu.Lock()
-		delete(l.streams, key)
-		l.mu.Unlock()
-	}
-}
-
-func (l *leaderWatch) endAll() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for cancel := range l.streams {
-		(*cancel)(wire.ErrNoLeader)
-	}
-	clear(l.streams)
 }
 
 func (l *leaderWatch) stop() {

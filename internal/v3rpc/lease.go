@@ -8,6 +8,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/cairn-kv/cairn/internal/lease"
 	"github.com/cairn-kv/cairn/internal/machine"
@@ -47,8 +48,20 @@ func (s *leaseServer) LeaseRevoke(ctx context.Context, q *pb.LeaseRevokeRequest)
 	return &pb.LeaseRevokeResponse{Header: s.message(res.Rev)}, nil
 }
 
-// keepAlive answers each request in order. The header is the state before the renewal.
+// keepAlive ends with the call's context, also while it waits for the next request: its goroutine ends with the stream.
 func (s *leaseServer) keepAlive(st grpc.ServerStream) error {
+	ended := make(chan error, 1)
+	go func() { ended <- s.renewals(st) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-st.Context().Done():
+		return status.FromContextError(st.Context().Err()).Err()
+	}
+}
+
+// renewals answers each request in order. The header is the state before the renewal.
+func (s *leaseServer) renewals(st grpc.ServerStream) error {
 	ctx := st.Context()
 	req := new(raw)
 	for {

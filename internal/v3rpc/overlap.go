@@ -93,7 +93,7 @@ func (d *deletes) hold(key string) bool {
 // overlap refuses a branch that changes a key twice, as far as etcd notices (v3-grpc.md section 11.3): it does not see
 // two deletes of one key, nor a nested txn's delete behind an earlier one's put.
 func overlap(ops []wire.Op) (puts, deletes, error) {
-	dels, seen := deletesOf(ops), puts{}
+	dels, seen := deletesOf(ops), make(puts, len(ops))
 	for i := range ops {
 		if ops[i].Txn == nil {
 			continue
@@ -130,7 +130,7 @@ func overlap(ops []wire.Op) (puts, deletes, error) {
 		if ops[i].Put == nil {
 			continue
 		}
-		k := string(ops[i].Put.Key)
+		k := wire.BytesString(ops[i].Put.Key) // the request outlives the check
 		if seen[k] || dels.hold(k) {
 			return nil, deletes{}, wire.ErrDuplicateKey
 		}

@@ -87,21 +87,22 @@ type Server struct {
 	*grpc.Server
 	health *health.Server
 	leads  *leaderWatch
+	gate   *gate
 }
 
 // New makes a server with all services registered.
 func New(b Backend, cfg Config) *Server {
 	s := &Server{health: health.NewServer(), leads: newLeaderWatch(b, cfg.ElectionTimeout)}
 	c := &core{Backend: b, cfg: cfg, pins: newPins()}
-	gate := &gate{core: c, leads: s.leads}
+	s.gate = &gate{core: c, leads: s.leads, open: newCalls()}
 	opts := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{cfg.Metrics}),
 		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes + OverheadBytes),
 		grpc.MaxSendMsgSize(maxSendBytes),
 		grpc.MaxConcurrentStreams(cfg.MaxStreams),
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.UnaryInterceptor(gate.unary),
-		grpc.StreamInterceptor(gate.stream),
+		grpc.UnaryInterceptor(s.gate.unary),
+		grpc.StreamInterceptor(s.gate.stream),
 	}
 	if cfg.KeepaliveMinTime > 0 {
 		opts = append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: cfg.KeepaliveMinTime}))
@@ -126,17 +127,35 @@ func New(b Backend, cfg Config) *Server {
 	return s
 }
 
-// Shutdown stops serving: gracefully until the context ends, then hard.
-func (s *Server) Shutdown(ctx context.Context) {
+// EndStreams ends what goes on for as long as clients like: watches, keep-alives, waiting for a lock. They learn that
+// the server stops, and go elsewhere. Other calls are served on.
+func (s *Server) EndStreams() {
 	s.health.Shutdown()
+	s.gate.open.close(wire.ErrStopped)
+}
+
+// graceForStreams is how long streams that have been ended may take to tell their clients, some of which do not read.
+const graceForStreams = 500 * time.Millisecond
+
+// Shutdown stops serving: it ends streams, and waits for other calls until the context ends.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.EndStreams()
 	done := make(chan struct{})
 	go func() { s.GracefulStop(); close(done) }()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		s.Stop()
-		<-done
+	ticker := time.NewTicker(graceForStreams)
+	defer ticker.Stop()
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			waiting = false
+		case <-ticker.C:
+			waiting = s.gate.busy.Load() > 0
+		case <-ctx.Done():
+			waiting = false
+		}
 	}
+	s.Stop()
+	<-done
 	s.leads.stop()
 }
 

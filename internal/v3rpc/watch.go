@@ -46,9 +46,6 @@ func (s *watchServer) Watch(st pb.Watch_WatchServer) error {
 		err = rerr
 	default:
 	}
-	if cause := context.Cause(st.Context()); cause == wire.ErrNoLeader {
-		return wire.ErrNoLeader
-	}
 	if st.Context().Err() == context.Canceled {
 		return wire.ErrWatchCanceled
 	}

@@ -198,6 +198,17 @@ func parseTxn(b []byte, depth int) (*TxnRequest, bool) {
 		return nil, false
 	}
 	t := &TxnRequest{}
+	n := countTxn(b)
+	if n.compares > 0 {
+		t.Compare = make([]Compare, 0, n.compares)
+	}
+	if n.success > 0 {
+		t.Success = make([]Op, 0, n.success)
+	}
+	if n.failure > 0 {
+		t.Failure = make([]Op, 0, n.failure)
+	}
+	puts := make([]PutRequest, n.puts)
 	r := fieldReader{b: b}
 	for r.next() {
 		if r.typ != protowire.BytesType {
@@ -211,7 +222,7 @@ func parseTxn(b []byte, depth int) (*TxnRequest, bool) {
 			}
 			t.Compare = append(t.Compare, c)
 		case 2, 3:
-			op, ok := parseOp(r.data, depth-1)
+			op, ok := parseOp(r.data, &puts, depth-1)
 			if !ok {
 				return nil, false
 			}
@@ -265,7 +276,33 @@ func parseCompare(b []byte) (c Compare, ok bool) {
 	return c, !r.bad
 }
 
-func parseOp(b []byte, depth int) (op Op, ok bool) {
+// txnCounts are how many elements a txn has, the nested ones' aside: room for them is made at once.
+type txnCounts struct{ compares, success, failure, puts int }
+
+func countTxn(b []byte) (n txnCounts) {
+	r := fieldReader{b: b}
+	for r.next() {
+		if r.typ != protowire.BytesType {
+			continue
+		}
+		switch r.num {
+		case 1:
+			n.compares++
+			continue
+		case 2:
+			n.success++
+		case 3:
+			n.failure++
+		}
+		if len(r.data) > 0 && r.data[0] == 2<<3|byte(protowire.BytesType) {
+			n.puts++
+		}
+	}
+	return n
+}
+
+// parseOp decodes an operation. A put takes its place from puts as long as there is one.
+func parseOp(b []byte, puts *[]PutRequest, depth int) (op Op, ok bool) {
 	r := fieldReader{b: b}
 	for r.next() {
 		if r.typ != protowire.BytesType {
@@ -278,9 +315,13 @@ func parseOp(b []byte, depth int) (op Op, ok bool) {
 			q, ok = ParseRangeRequest(r.data)
 			op = Op{Range: &q}
 		case 2:
-			var p PutRequest
-			p, ok = ParsePut(r.data)
-			op = Op{Put: &p}
+			if len(*puts) == 0 {
+				*puts = make([]PutRequest, 1)
+			}
+			p := &(*puts)[0]
+			*puts = (*puts)[1:]
+			*p, ok = ParsePut(r.data)
+			op = Op{Put: p}
 		case 3:
 			var d DeleteRequest
 			d, ok = ParseDelete(r.data)
