@@ -2,18 +2,25 @@ package mvcc
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
-// compaction is the removal from storage that a Compact has made possible. It walks the records of the revisions it
-// covers, because each of them is what made an older record of its key superfluous: its work is what it removes, not
-// what the store holds.
+// compaction is the removal from storage that a Compact has made possible. It goes one of two ways, the shorter one: over
+// the records of the revisions it covers, because each of them is what made an older record of its key superfluous; or
+// over the index, which tells without reading a record what each key has of old, and touches neighbours together.
 type compaction struct {
 	from, to int64 // the compaction before, and this one
-	cursor   []byte
+	begun    bool
+	byKey    bool
+	revision []byte // where to go on, of the first way
+	key      string // of the second
 }
+
+// A record that is read and looked up costs as much as so many items of the index that are passed over.
+const itemsPerRecord = 16
 
 // maxPhysical bounds the removals that wait. More are merged into the last one.
 const maxPhysical = 8
@@ -55,31 +62,23 @@ func (s *Store) Step(b engine.Batch, n int) (removed int, done bool, err error) 
 		return 0, true, nil
 	}
 	c := &s.physical[0]
-	if c.cursor == nil {
+	if !c.begun {
+		c.begun = true
+		c.byKey = (c.to-max(c.from, 0))*itemsPerRecord > int64(s.index.root.live)
 		// A tombstone exactly at the last compaction was kept by it, and goes now.
-		c.cursor = binary.BigEndian.AppendUint64(nil, uint64(max(c.from, 0)))
+		c.revision = binary.BigEndian.AppendUint64(nil, uint64(max(c.from, 0)))
 	}
-	hi := binary.BigEndian.AppendUint64(nil, uint64(c.to+1))
-	keys := make([]string, 0, n)
-	seen := 0
-	var next []byte
-	err = s.eng.Scan(engine.Key, c.cursor, hi, func(k, v []byte) bool {
-		if seen == n {
-			next = append([]byte(nil), k...)
-			return false
-		}
-		seen++
-		keys = append(keys, string(wire.KV(wire.BytesString(v)).Key()))
-		return true
-	})
-	if err != nil {
+	var keys []string
+	var more bool
+	if c.byKey {
+		keys, more = s.oldKeys(c, n)
+	} else if keys, more, err = s.changedKeys(c, n); err != nil {
 		return 0, false, err
 	}
 	for _, k := range keys {
 		removed += s.trim(b, k, c.to)
 	}
-	if next != nil {
-		c.cursor = next
+	if more {
 		return removed, false, nil
 	}
 	s.finished = c.to
@@ -88,29 +87,69 @@ func (s *Store) Step(b engine.Batch, n int) (removed int, done bool, err error) 
 	return removed, true, nil
 }
 
-// trim removes the records of key that a compaction at rev makes superfluous: all but the newest at or below rev, and
-// that one too if it is a tombstone below rev.
-func (s *Store) trim(b engine.Batch, key string, rev int64) (removed int) {
-	it, ok := s.index.root.get(key)
-	if !ok || it.hist == nil {
-		return 0
+// changedKeys are the keys of the next n records that the compaction covers.
+func (s *Store) changedKeys(c *compaction, n int) (keys []string, more bool, err error) {
+	keys = make([]string, 0, n)
+	hi := binary.BigEndian.AppendUint64(nil, uint64(c.to+1))
+	err = s.eng.Scan(engine.Key, c.revision, hi, func(k, v []byte) bool {
+		if len(keys) == n {
+			c.revision, more = append(c.revision[:0], k...), true
+			return false
+		}
+		keys = append(keys, string(wire.KV(wire.BytesString(v)).Key()))
+		return true
+	})
+	return keys, more, err
+}
+
+// oldKeys are the next keys of the index with something to remove, at most n.
+func (s *Store) oldKeys(c *compaction, n int) (keys []string, more bool) {
+	passed := 0
+	s.index.root.ascend(wire.Range{Lo: c.key}, false, func(it *item) bool {
+		if len(keys) == n || passed == n*itemsPerRecord {
+			c.key, more = strings.Clone(it.kv.Key()), true
+			return false
+		}
+		passed++
+		if n, keepNewest := it.superfluous(c.to); n > 0 || !keepNewest {
+			keys = append(keys, it.kv.Key())
+		}
+		return true
+	})
+	return keys, more
+}
+
+// superfluous says how many of the older records a compaction at rev removes, the oldest ones, and whether the newest
+// record stays. What stays is the newest record at or below rev and all behind it; but a tombstone below rev goes too.
+func (it *item) superfluous(rev int64) (n int, keepNewest bool) {
+	if it.hist == nil {
+		return 0, true
 	}
 	older, newest := it.hist.older, it.newest()
-	n := 0 // how many of older go
 	for n < len(older) && older[n].main <= rev {
 		n++
 	}
-	keepNewest := true
 	switch {
 	case newest.main <= rev:
 		// The newest record is the one to keep, unless it is a tombstone from before.
-		keepNewest = !newest.tombstone || newest.main == rev
+		return n, !newest.tombstone || newest.main == rev
 	case n > 0 && (!older[n-1].tombstone || older[n-1].main == rev):
 		n--
 	}
+	return n, true
+}
+
+// trim removes the records of key that a compaction at rev makes superfluous.
+func (s *Store) trim(b engine.Batch, key string, rev int64) (removed int) {
+	it, ok := s.index.root.get(key)
+	if !ok {
+		return 0
+	}
+	n, keepNewest := it.superfluous(rev)
 	if n == 0 && keepNewest {
 		return 0
 	}
+	older, newest := it.hist.older, it.newest()
 	for _, v := range older[:n] {
 		s.drop(b, v)
 	}
