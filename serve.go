@@ -21,8 +21,8 @@ import (
 type serving struct {
 	listeners []net.Listener // of clients
 	metrics   []net.Listener
-	http      *http.Server
-	scrapes   *http.Server // of the metrics listeners
+	http      *webServer
+	scrapes   *webServer // of the metrics listeners
 	gateway   *gateway.Gateway
 	wg        sync.WaitGroup
 	once      sync.Once
@@ -54,9 +54,6 @@ func listen(urls []url.URL) ([]net.Listener, error) {
 	return out, nil
 }
 
-// readHeaderWithin bounds how long a client may take to send the head of a request.
-const readHeaderWithin = 5 * time.Minute
-
 // serve takes the listeners over.
 func (s *Server) serve(listeners, metrics []net.Listener) error {
 	w, err := s.web()
@@ -65,8 +62,7 @@ func (s *Server) serve(listeners, metrics []net.Listener) error {
 		return err
 	}
 	sv := &serving{listeners: listeners, metrics: metrics, gateway: w.gateway, done: make(chan struct{}),
-		http:    &http.Server{Handler: w.clients, ReadHeaderTimeout: readHeaderWithin},
-		scrapes: &http.Server{Handler: w.metrics, ReadHeaderTimeout: readHeaderWithin}}
+		http: newWebServer(w.clients, s.log), scrapes: newWebServer(w.metrics, s.log)}
 	s.serving = sv
 	for _, l := range listeners {
 		split := newSplitter(l)
@@ -111,14 +107,14 @@ func (sv *serving) stop(rpc *v3rpc.Server, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	closeAll(sv.listeners)
+	rpc.EndStreams() // those of the gateway as well
+	for _, h := range []*webServer{sv.http, sv.scrapes} {
+		h.shutdown(ctx)
+	}
 	if sv.gateway != nil {
-		sv.gateway.Close() // its calls would keep both servers waiting
+		sv.gateway.Close() // WebSockets, and what has outstayed its time
 	}
 	rpc.Shutdown(ctx)
-	for _, h := range []*http.Server{sv.http, sv.scrapes} {
-		_ = h.Shutdown(ctx)
-		_ = h.Close()
-	}
 	sv.wg.Wait()
 }
 
@@ -129,8 +125,10 @@ type splitter struct {
 }
 
 const (
-	preface     = "PRI * HTTP/2.0"
-	sniffBytes  = 3 // enough to tell the preface from every HTTP/1 method
+	preface     = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	frameHead   = 9
+	sniffBytes  = 3   // enough to tell the preface from every HTTP/1 method
+	sniffBuffer = 512 // holds the preface and the settings of every client
 	sniffWithin = 10 * time.Second
 	acceptQueue = 128
 )
@@ -157,8 +155,12 @@ func (s *splitter) run() error {
 
 func (s *splitter) sniff(c net.Conn) {
 	_ = c.SetReadDeadline(time.Now().Add(sniffWithin))
-	r := bufio.NewReaderSize(c, 16)
+	r := bufio.NewReaderSize(c, sniffBuffer)
 	b, err := r.Peek(sniffBytes)
+	http2 := err == nil && string(b) == preface[:sniffBytes]
+	if http2 {
+		err = awaitSettings(r)
+	}
 	if err != nil {
 		_ = c.Close()
 		return
@@ -166,17 +168,40 @@ func (s *splitter) sniff(c net.Conn) {
 	_ = c.SetReadDeadline(time.Time{})
 	head, _ := r.Peek(r.Buffered())
 	conn := &sniffed{Conn: c, head: append([]byte(nil), head...)}
-	if string(b) == preface[:sniffBytes] {
+	if http2 {
 		s.grpc.give(conn)
 	} else {
 		s.http.give(conn)
 	}
 }
 
+// awaitSettings waits for the first frame of an HTTP/2 client. A gRPC server neither stops nor stops gracefully while
+// it waits for one.
+func awaitSettings(r *bufio.Reader) error {
+	b, err := r.Peek(len(preface) + frameHead)
+	if err != nil {
+		return err
+	}
+	length := int(b[len(preface)])<<16 | int(b[len(preface)+1])<<8 | int(b[len(preface)+2])
+	if all := len(preface) + frameHead + length; all <= sniffBuffer {
+		_, err = r.Peek(all)
+		return err
+	}
+	return errors.New("cairn: the first frame is no settings frame")
+}
+
 // sniffed is a connection whose first bytes were read already.
 type sniffed struct {
 	net.Conn
 	head []byte
+}
+
+// CloseWrite lets net/http answer who is still sending, before it closes.
+func (c *sniffed) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
 }
 
 func (c *sniffed) Read(p []byte) (int, error) {

@@ -19,7 +19,7 @@ import (
 type gate struct {
 	*core
 	leads *leaderWatch
-	open  *calls // streams, and unary calls that wait for their turn
+	open  *calls       // streams, and unary calls that wait for their turn
 	busy  atomic.Int64 // unary calls under way
 }
 
@@ -35,10 +35,7 @@ func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 	resp, err := g.admit(ctx, info.FullMethod, m, serializableRange(info.FullMethod, req))
 	if err == nil {
 		if info.FullMethod == LockMethod || info.FullMethod == CampaignMethod {
-			err = g.endable(ctx, func(ctx context.Context) (err error) {
-				resp, err = handler(ctx, req)
-				return err
-			})
+			resp, err = g.waiting(ctx, req, handler)
 		} else {
 			resp, err = handler(ctx, req)
 		}
@@ -112,6 +109,15 @@ func (g *gate) stream(srv any, st grpc.ServerStream, info *grpc.StreamServerInfo
 		m.handling.Observe(time.Since(began).Seconds())
 	}
 	return err
+}
+
+// waiting handles a unary call that may wait for as long as its client does.
+func (g *gate) waiting(ctx context.Context, req any, handler grpc.UnaryHandler) (resp any, err error) {
+	err = g.endable(ctx, func(ctx context.Context) (err error) {
+		resp, err = handler(ctx, req)
+		return err
+	})
+	return resp, err
 }
 
 // endable runs a call that the server may end before its client does.

@@ -77,6 +77,8 @@ const (
 	// OverheadBytes is what a message may be larger than the largest request.
 	OverheadBytes = 512 << 10
 	maxSendBytes  = 1<<31 - 1
+	// handshakeWithin bounds how long a connection may take to become one.
+	handshakeWithin = 10 * time.Second
 	// streamWorkers are goroutines that stay, so that a call need not grow a stack of its own. A write keeps one until
 	// it is durable; calls beyond that many get a goroutine each.
 	streamWorkers = 1024
@@ -99,6 +101,7 @@ func New(b Backend, cfg Config) *Server {
 		grpc.ForceServerCodecV2(codec{cfg.Metrics}),
 		grpc.MaxRecvMsgSize(cfg.MaxRequestBytes + OverheadBytes),
 		grpc.MaxSendMsgSize(maxSendBytes),
+		grpc.ConnectionTimeout(handshakeWithin),
 		grpc.MaxConcurrentStreams(cfg.MaxStreams),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.UnaryInterceptor(s.gate.unary),
