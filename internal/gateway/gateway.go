@@ -6,10 +6,12 @@ package gateway
 
 import (
 	"context"
+	"io"
 	"math"
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
@@ -139,4 +141,21 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
 	g.mux.ServeHTTP(w, r)
+	if !streams[r.URL.Path] {
+		passOver(w, r)
+	}
+}
+
+const (
+	passOverBytes  = 64 << 20
+	passOverWithin = 2 * time.Second
+)
+
+// passOver reads what the call left of its body, within bounds: a client that is still sending would see its connection
+// reset, and not the answer, which waits in the writer until the handler returns.
+func passOver(w http.ResponseWriter, r *http.Request) {
+	// An error means that the writer has no deadlines: then the bytes bound it.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(passOverWithin))
+	_, _ = io.CopyN(io.Discard, r.Body, passOverBytes)
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 }

@@ -1,12 +1,14 @@
 package official
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -271,4 +273,27 @@ func TestHostileJSON(t *testing.T) {
 	}
 	p.alive()
 	fill(t, p.client(), 1)
+}
+
+// Who sends too much and reads only afterwards gets an answer, not a broken connection.
+func TestALargeBodyIsAnswered(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	conn, err := net.Dial("tcp", p.addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for range 2 { // the connection goes on
+		const head, tail, size = `{"key":"`, `"}`, 20 << 20
+		_, err = fmt.Fprintf(conn, "POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(head)+size+len(tail), head)
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, strings.Repeat("A", size)+tail)
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(answers, nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.Equal(t, 400, resp.StatusCode)
+		require.Contains(t, string(body), "a message is larger than")
+	}
 }
