@@ -13,6 +13,7 @@ import (
 // over the index, which tells without reading a record what each key has of old, and touches neighbours together.
 type compaction struct {
 	from, to int64 // the compaction before, and this one
+	records  int64 // made since the compaction before, about
 	begun    bool
 	byKey    bool
 	revision []byte // where to go on, of the first way
@@ -37,9 +38,11 @@ func (s *Store) Compact(b engine.Batch, rev int64) error {
 	s.compactRev = rev
 	if len(s.physical) == maxPhysical {
 		s.physical[maxPhysical-1].to = rev
+		s.physical[maxPhysical-1].records += s.made
 	} else {
-		s.physical = append(s.physical, compaction{from: prev, to: rev})
+		s.physical = append(s.physical, compaction{from: prev, to: rev, records: s.made})
 	}
+	s.made = 0
 	b.Set(engine.Meta, metaScheduledCompact, wire.AppendRevKey(nil, wire.Rev{Main: rev}, false))
 	return nil
 }
@@ -64,7 +67,7 @@ func (s *Store) Step(b engine.Batch, n int) (removed int, done bool, err error) 
 	c := &s.physical[0]
 	if !c.begun {
 		c.begun = true
-		c.byKey = (c.to-max(c.from, 0))*itemsPerRecord > int64(s.index.root.live)
+		c.byKey = c.records*itemsPerRecord > int64(s.index.root.live)
 		// A tombstone exactly at the last compaction was kept by it, and goes now.
 		c.revision = binary.BigEndian.AppendUint64(nil, uint64(max(c.from, 0)))
 	}

@@ -77,13 +77,31 @@ func TestShortCompactionsDoNotWalkTheIndex(t *testing.T) {
 	for i := range 2000 {
 		s.Put(b, fmt.Append(nil, i), nil, 0)
 	}
-	s.End() // one revision
-	s.Put(b, []byte("7"), []byte("new"), 0)
 	s.End()
 	require.NoError(t, s.Compact(b, s.Rev()))
 	require.NoError(t, eng.Commit(b))
+	step := func() (done bool) {
+		b := eng.NewBatch()
+		_, done, err := s.Step(b, 10)
+		require.NoError(t, err)
+		require.NoError(t, eng.Commit(b))
+		return done
+	}
+	for first := true; !step(); first = false {
+		if first {
+			require.True(t, s.physical[0].byKey, "everything is new")
+		}
+	}
 	b = eng.NewBatch()
-	_, _, err = s.Step(b, 10)
+	for range 3 {
+		s.Put(b, []byte("7"), []byte("new"), 0)
+		s.End()
+	}
+	require.NoError(t, s.Compact(b, s.Rev()))
+	require.NoError(t, eng.Commit(b))
+	b = eng.NewBatch()
+	_, done, err := s.Step(b, 1)
 	require.NoError(t, err)
-	require.False(t, s.physical[0].byKey)
+	require.False(t, done)
+	require.False(t, s.physical[0].byKey, "three records are new")
 }

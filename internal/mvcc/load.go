@@ -56,6 +56,7 @@ func (l *loader) run() error {
 		l.bytes = append(l.bytes, v...)
 		kv = wire.KV(wire.BytesString(l.bytes[len(l.bytes)-len(v):]))
 		l.chunk = append(l.chunk, loaded{kv.Key(), kv, rev, tomb})
+		l.store.made++
 		return true
 	})
 	if err != nil {

@@ -27,6 +27,7 @@ type Store struct {
 	compactRev int64 // reads below it are refused; -1 before the first compaction
 	finished   int64 // compaction that storage has caught up with
 	physical   []compaction
+	made       int64 // records since the last compaction; after a start, all there are
 
 	sub     int64 // changes in the open transaction
 	changes []wire.Change
@@ -77,6 +78,7 @@ func (s *Store) Put(b engine.Batch, key, value []byte, lease int64) (prev wire.K
 	s.scratch = wire.AppendRevKey(s.scratch[:0], rev, false)
 	b.Set(engine.Key, s.scratch, kv.Bytes())
 	s.changes = append(s.changes, wire.Change{Rev: rev, KV: kv, Prev: before})
+	s.made++
 	return prev
 }
 
@@ -120,6 +122,7 @@ func (s *Store) Delete(b engine.Batch, r wire.Range, fn func(prev wire.KV)) (del
 		deleted++
 		return true
 	})
+	s.made += deleted
 	return deleted
 }
 
@@ -211,7 +214,7 @@ func (s *Store) load(attach func(int64, string)) error {
 	}
 	s.rev = max(s.rev, s.compactRev)
 	if s.finished < s.compactRev {
-		s.physical = append(s.physical, compaction{from: s.finished, to: s.compactRev})
+		s.physical = append(s.physical, compaction{from: s.finished, to: s.compactRev, records: s.made})
 	}
 	if attach != nil {
 		s.index.root.ascend(wire.Range{}, true, func(it *item) bool {
