@@ -63,7 +63,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-func start(ctx context.Context, s *Server) (*Server, error) {
+func start(ctx context.Context, s *Server) (_ *Server, err error) {
 	cfg := &s.cfg
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// The addresses come first: a member that nobody can reach should not touch its data.
@@ -77,6 +77,12 @@ func start(ctx context.Context, s *Server) (*Server, error) {
 		return nil, err
 	}
 	bound := append(slices.Clone(listeners), metrics...)
+	s.heap = startHeapTuner()
+	defer func() {
+		if err != nil {
+			s.heap.stop()
+		}
+	}()
 	if err := s.open(); err != nil {
 		closeAll(bound)
 		return nil, err
@@ -90,7 +96,6 @@ func start(ctx context.Context, s *Server) (*Server, error) {
 	if err := s.serve(listeners, metrics); err != nil {
 		return nil, errors.Join(err, s.host.Stop())
 	}
-	s.heap = startHeapTuner()
 	keep, _ := s.cfg.compaction() // Validate has seen it
 	s.compact = startCompactor(s.host, keep, s.log.Warn)
 	s.log.Info("ready to serve client requests")

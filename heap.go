@@ -22,10 +22,10 @@ const (
 	headroomPart = 5 // a large heap may grow by one part in so many
 	maxGCPercent = 400
 	minGCPercent = 100 / headroomPart
-	tuneInterval = time.Second
+	tuneInterval = 500 * time.Millisecond
 
 	quietTicks   = 2       // so many ticks with little allocated are quiet
-	quietBytes   = 4 << 20 // is little for one tick
+	quietBytes   = 2 << 20 // is little for one tick
 	worthGiving  = 24 << 20
 	sinceLastOne = 16 << 20 // allocated since memory was given back: less cannot have left much
 )

@@ -30,11 +30,11 @@ func TestMemoryIsGivenBackWhenQuiet(t *testing.T) {
 		{903 * mib, 100 * mib, false},   // once is enough
 		{1000 * mib, 100 * mib, false},  // busy again
 		{1001 * mib, 100 * mib, false},  //
-		{1006 * mib, 100 * mib, false},  // not yet quiet
-		{1007 * mib, 100 * mib, false},  //
-		{1008 * mib, 10 * mib, false},   // not worth it
-		{1009 * mib, 30 * mib, true},    //
-		{1010 * mib, 3000 * mib, false}, // nothing was allocated since
+		{1004 * mib, 100 * mib, false},  // not yet quiet
+		{1005 * mib, 100 * mib, false},  //
+		{1006 * mib, 10 * mib, false},   // not worth it
+		{1007 * mib, 30 * mib, true},    //
+		{1008 * mib, 3000 * mib, false}, // nothing was allocated since
 	} {
 		if got := q.tick(c.allocated, c.spare); got != c.give {
 			t.Errorf("tick %d: %v, want %v", i, got, c.give)

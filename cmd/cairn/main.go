@@ -55,6 +55,12 @@ func member(args []string) int {
 		// gRPC's own lines are not in the log's format; what matters of them is logged by the server.
 		grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		// One more than there are processors: when large work, a merge of tables or a collection keeps them all busy,
+		// a request still finds one to be scheduled on, and the kernel lets it run soon. Without it, each step of a
+		// request waits for a time slice.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	s, err := cairn.Start(ctx, cfg)
