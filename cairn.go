@@ -123,7 +123,7 @@ func (s *Server) open() (err error) {
 		}
 	}
 	if err := makeDir(fs, dir); err != nil {
-		return err
+		return fmt.Errorf("cairn: cannot make the data directory %s: %w", cfg.DataDir, err)
 	}
 	metrics := host.NewMetrics(s.registry)
 	walOpts := wal.Options{Background: true, OnSync: func(d time.Duration) { metrics.Fsync.Observe(d.Seconds()) },

@@ -45,6 +45,9 @@ func Create(fs vfs.FS, dir string, meta Metadata, o Options) (*Log, error) {
 }
 
 func create(fs vfs.FS, dir string, meta Metadata, o Options) error {
+	if fi, err := fs.Stat(dir); err == nil && !fi.IsDir() {
+		return errors.New("not a directory") // an empty one would be replaced below
+	}
 	tmp := strings.TrimRight(dir, "/") + tempSuffix
 	if err := fs.RemoveAll(tmp); err != nil {
 		return err
