@@ -18,7 +18,7 @@ type heapTuner struct {
 }
 
 const (
-	minHeadroom  = 96 << 20
+	minHeadroom  = 128 << 20
 	headroomPart = 5 // a large heap may grow by one part in so many
 	maxGCPercent = 400
 	minGCPercent = 100 / headroomPart

@@ -7,8 +7,8 @@ func TestGCPercent(t *testing.T) {
 		live int64
 		want int
 	}{
-		{0, maxGCPercent}, {1 << 20, maxGCPercent}, {24 << 20, maxGCPercent}, {96 << 20, 100}, {192 << 20, 50},
-		{480 << 20, 20}, {10 << 30, 20},
+		{0, maxGCPercent}, {1 << 20, maxGCPercent}, {24 << 20, maxGCPercent}, {128 << 20, 100}, {256 << 20, 50},
+		{512 << 20, 25}, {640 << 20, 20}, {10 << 30, 20},
 	} {
 		if got := gcPercent(c.live); got != c.want {
 			t.Errorf("%d live bytes: %d %%, want %d %%", c.live, got, c.want)

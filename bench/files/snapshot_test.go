@@ -122,7 +122,6 @@ var mayDiffer = map[string]string{
 	"meta/consistent_index": "the log of each has entries of its own, such as those of its start",
 	"meta/term":             "each had its elections",
 	"meta/confState":        "etcd writes it from time to time",
-	"auth/authEnabled":      "cairn says that authentication is off; etcd says so only when it has been on",
 }
 
 // TestSnapshotIsLikeEtcds: after the same requests the databases have the same content, and etcd's tool says the same of

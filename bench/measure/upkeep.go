@@ -11,6 +11,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cairn-kv/cairn/bench/report"
 )
@@ -91,8 +93,27 @@ func snapshot(ctx context.Context, _ *subject, c *grpc.ClientConn, into report.S
 func deleteAll(ctx context.Context, s *subject, c *grpc.ClientConn, _ report.Sample) error {
 	from, to := under(loadPrefix)
 	r, err := pb.NewKVClient(c).DeleteRange(ctx, &pb.DeleteRangeRequest{Key: from, RangeEnd: to})
+	if status.Code(err) == codes.Unavailable {
+		return goneAfter(ctx, c, from, to, err) // it took longer than the server waits, and goes on
+	}
 	if err == nil && r.Deleted != int64(s.plan.Keys) {
 		err = fmt.Errorf("%d of %d keys deleted", r.Deleted, s.plan.Keys)
 	}
 	return err
+}
+
+// goneAfter waits until a range that a delete without an answer was for is empty.
+func goneAfter(ctx context.Context, c *grpc.ClientConn, from, to []byte, cause error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		r, err := pb.NewKVClient(c).Range(ctx, &pb.RangeRequest{Key: from, RangeEnd: to, CountOnly: true})
+		if err == nil && r.Count == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return errors.Join(cause, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }

@@ -29,7 +29,6 @@ var (
 	metaTerm           = []byte("term")
 	metaConfState      = []byte("confState")
 	metaStorageVersion = []byte("storageVersion")
-	authEnabled        = []byte("authEnabled")
 	authRevision       = []byte("authRevision")
 	clusterDowngrade   = []byte("downgrade")
 )
@@ -183,7 +182,6 @@ func (m *Machine) settle() error {
 
 func (m *Machine) initialise() {
 	m.batch.Set(engine.Meta, metaStorageVersion, []byte(StorageVersion))
-	m.batch.Set(engine.Auth, authEnabled, []byte{0})
 	m.batch.Set(engine.Auth, authRevision, binary.BigEndian.AppendUint64(nil, 1))
 }
 
