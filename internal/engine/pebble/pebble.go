@@ -161,7 +161,7 @@ func (e *Engine) Scan(s engine.Space, lo, hi []byte, fn func(key, value []byte) 
 		return err
 	}
 	defer e.leave()
-	return e.scan(e.db, s, lo, hi, fn)
+	return e.scan(e.db, s, lo, hi, true, fn)
 }
 
 // Flush implements engine.Engine. It fails as soon as a table could not be

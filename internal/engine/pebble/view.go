@@ -84,7 +84,7 @@ func (v *view) Scan(s engine.Space, lo, hi []byte, fn func(key, value []byte) bo
 		return err
 	}
 	defer v.leave()
-	return v.owner.scan(v.snap, s, lo, hi, fn)
+	return v.owner.scan(v.snap, s, lo, hi, false, fn)
 }
 
 // Release implements engine.View.
@@ -118,7 +118,8 @@ func (e *Engine) get(r pebble.Reader, s engine.Space, key []byte) ([]byte, bool,
 	return own, true, nil
 }
 
-func (e *Engine) scan(r pebble.Reader, s engine.Space, lo, hi []byte, fn func(key, value []byte) bool) (err error) {
+// scan reads a range. With ahead, a long one is read by a second goroutine: for a scan that everything waits for.
+func (e *Engine) scan(r pebble.Reader, s engine.Space, lo, hi []byte, ahead bool, fn func(key, value []byte) bool) (err error) {
 	if !s.Valid() {
 		return engine.ErrSpace
 	}
@@ -137,7 +138,11 @@ func (e *Engine) scan(r pebble.Reader, s engine.Space, lo, hi []byte, fn func(ke
 			err = e.wrap("scan", closeErr)
 		}
 	}()
+	n := 0
 	for ok := it.First(); ok; ok = it.Next() {
+		if n++; ahead && n > aheadFrom {
+			return e.scanAhead(it, fn)
+		}
 		value, err := it.ValueAndErr()
 		if err != nil {
 			return e.wrap("scan", err)
