@@ -110,18 +110,48 @@ const (
 	respFragment   = 7
 )
 
+const (
+	headRoom    = 64       // bytes that a response without events takes at most
+	copyPayload = 512      // events up to this size are copied behind each watcher's head: one buffer costs less than two
+	arenaSize   = 32 << 10 // bytes of responses that are allocated together
+)
+
+// response makes the response to one watcher. Round alone calls it.
 func (s *Stream) response(rev, id int64, f flags, p payload) *wire.Frame {
-	b := s.head(rev, id, f)
-	fr := &wire.Frame{}
-	fr.Add(b)
-	for _, x := range p.bufs {
-		fr.Add(x)
+	n := headRoom
+	if p.size <= copyPayload {
+		n += p.size
 	}
-	return fr
+	if cap(s.arena)-len(s.arena) < n {
+		s.arena = make([]byte, 0, arenaSize)
+	}
+	start := len(s.arena)
+	b := s.appendHead(s.arena[start:start:start+n], rev, id, f)
+	fr := &struct {
+		wire.Frame
+		bufs [2][]byte
+	}{}
+	fr.Bufs = fr.bufs[:0]
+	if p.size > copyPayload {
+		fr.Add(b)
+		for _, x := range p.bufs {
+			fr.Add(x)
+		}
+	} else {
+		for _, x := range p.bufs {
+			b = append(b, x...)
+		}
+		fr.Add(b)
+	}
+	s.arena = s.arena[:start+len(b)]
+	return &fr.Frame
 }
 
 func (s *Stream) head(rev, id int64, f flags) []byte {
-	b := make([]byte, 0, 64)
+	return s.appendHead(make([]byte, 0, headRoom), rev, id, f)
+}
+
+func (s *Stream) appendHead(b []byte, rev, id int64, f flags) []byte {
 	b = wire.AppendHeader(b, respHeader, wire.Header{ClusterID: s.cfg.ClusterID, MemberID: s.cfg.MemberID, Revision: rev, Term: s.cfg.Term()})
 	b = wire.AppendUint(b, respWatchID, uint64(id))
 	for _, x := range []struct {

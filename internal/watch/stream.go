@@ -57,6 +57,7 @@ type Stream struct {
 	touched   []*sub
 	pending   map[*sub][]*Event
 	responses int
+	arena     []byte // where the next responses are put
 }
 
 type entry struct {
