@@ -66,7 +66,7 @@ func (s *Stream) Create(c Create) {
 	w.sub = sb
 	sb.watchers = append(sb.watchers, w)
 	s.watchers[w.id] = w
-	w.from = c.StartRevision
+	w.start, w.from = c.StartRevision, c.StartRevision
 	if w.from == 0 {
 		w.from = rev + 1
 	}

@@ -73,6 +73,7 @@ type watcher struct {
 	prior    bool
 	fragment bool
 	notify   bool  // periodic progress
+	start    int64 // the revision it was asked to begin at; no progress is told below it
 	from     int64 // events below it are not for this watcher, or were sent
 	behind   bool  // reads from history, from there on
 	dead     bool  // ended by a compaction; its id stays taken until the client cancels
@@ -368,7 +369,7 @@ func (s *Stream) tick() error {
 	rev := s.settledRev()
 	var ids []int64
 	for _, w := range s.watchers {
-		if w.notify && !w.sent && !w.behind && !w.dead && w.from <= rev+1 {
+		if w.notify && !w.sent && w.reached(rev) {
 			ids = append(ids, w.id)
 		}
 		w.sent = false
@@ -403,12 +404,17 @@ func (s *Stream) idle() bool {
 	return len(s.queue) == 0 && !s.lagging()
 }
 
+// reached says whether the watcher was sent all up to rev and may be told so: one that is to begin later may not.
+func (w *watcher) reached(rev int64) bool {
+	return !w.behind && !w.dead && w.from <= rev+1 && w.start <= rev
+}
+
 func (s *Stream) allSynced(rev int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.watchers {
 		// A watcher that was created since counts too: the request came before it, but nothing is lost by refusing.
-		if w.behind || w.dead || w.from > rev+1 {
+		if !w.reached(rev) {
 			return false
 		}
 	}

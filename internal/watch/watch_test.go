@@ -211,6 +211,8 @@ func TestPastFutureAndCompacted(t *testing.T) {
 	c.nothing()
 	k.put("a", "r12")
 	require.EqualValues(t, 0, c.next().WatchId)
+	c.stream.Progress() // still dropped: the next revision is the first one it waits for
+	c.nothing()
 	k.put("a", "r13")
 	require.EqualValues(t, 1, c.next().WatchId+c.next().WatchId)
 	k.delete(wire.One("a"))
