@@ -156,9 +156,6 @@ func (p *proposals) drop(cmds [][]byte, err error) {
 
 func (h *Host) notices(out *node.Output) {
 	for _, n := range out.Notices {
-		if !n.LeaderChanged {
-			continue
-		}
 		old := h.lead.Swap(uint64(n.Leader))
 		if n.Leader != 0 && uint64(n.Leader) != old {
 			h.cfg.Metrics.LeaderChanges.Inc()

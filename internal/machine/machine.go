@@ -189,7 +189,10 @@ func (m *Machine) entry(e *raftpb.Entry, eff *Effects) error {
 	switch e.GetType() {
 	case raftpb.EntryNormal:
 		if len(e.GetData()) == 0 {
-			eff.NewTerm = e.GetTerm()
+			// A refused membership change leaves such an entry too, in the middle of a term.
+			if e.GetTerm() > m.term {
+				eff.NewTerm = e.GetTerm()
+			}
 			return nil
 		}
 		c, err := wire.ParseCommand(e.GetData())

@@ -7,6 +7,7 @@ package node
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -24,12 +25,20 @@ type Config struct {
 	ElectionTicks int
 	PreVote       bool
 
+	// FirstRead is where the IDs of reads start. No other life of any member may use them: a late answer to an earlier
+	// life would pass for one to this.
+	FirstRead uint64
+
 	// State recovered from the log and the machine.
 	HardState *raftpb.HardState
 	ConfState *raftpb.ConfState // as of Applied
 	Start     Position          // the entry before the first one in Entries
 	Entries   []*raftpb.Entry
 	Applied   uint64
+
+	// KeepEntries is how many applied entries stay in memory for slow peers (etcd's snapshot-catchup-entries); 0 stands
+	// for 5000. A peer that needs older ones is sent a snapshot.
+	KeepEntries uint64
 }
 
 // Position is a place in the log.
@@ -43,30 +52,36 @@ const (
 	maxInflight       = 512
 	maxApplyBytes     = 16 << 20
 	readRetry         = 500 * time.Millisecond
-	keepBehindApplied = 5000 // entries kept in memory for slow peers (etcd's snapshot-catchup-entries)
 	trimEvery         = 1000
+	maxKeptBytes      = 64 << 20 // of entries in memory that are applied
+	keepBehindApplied = 5000
 )
 
 // Node is one member's part in the consensus. One goroutine owns it.
 type Node struct {
-	cfg    Config
-	raw    *raft.RawNode
-	log    *raft.MemoryStorage
-	voters int
-	votes  bool // this member is one of the voters
+	cfg  Config
+	raw  *raft.RawNode
+	log  *raft.MemoryStorage
+	conf *raftpb.ConfState // as of applied
+	role raft.StateType
 
 	now, nextTick time.Duration
 	lead          uint64
 	appended      uint64 // last index known durable here
 	applied       uint64
 	trimmed       uint64
+	kept          int // bytes of the entries in memory
+
+	contact contact
+	hurry   hurry
 
 	readsNext   []ReadTicket
 	readsFlying []ReadTicket
 	readID      uint64
 	readSent    time.Duration
 
-	notices []Notice
+	stalled bool // the log cannot be written at present
+	sends   []*raftpb.Message
 }
 
 // New makes a node from what was recovered. A sole voter campaigns at once: there is nobody to wait for.
@@ -92,14 +107,18 @@ func New(cfg Config) (*Node, error) {
 	if err := log.Append(cfg.Entries); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: log, applied: cfg.Applied, trimmed: cfg.Start.Index}
+	if cfg.KeepEntries == 0 {
+		cfg.KeepEntries = keepBehindApplied
+	}
+	n := &Node{cfg: cfg, log: log, conf: cfg.ConfState, applied: cfg.Applied, trimmed: cfg.Start.Index, readID: cfg.FirstRead,
+		kept: entriesBytes(cfg.Entries), contact: contact{heard: map[uint64]time.Duration{}}}
 	n.appended, _ = log.LastIndex()
 	if cfg.Applied > n.appended {
 		return nil, errors.New("node: the database is ahead of the log: log entries were lost")
 	}
 	raw, err := raft.NewRawNode(&raft.Config{
 		ID: uint64(cfg.ID), ElectionTick: cfg.ElectionTicks, HeartbeatTick: 1,
-		Storage: storage{log, cfg.ConfState}, Applied: cfg.Applied, AsyncStorageWrites: true,
+		Storage: storage{log, n}, Applied: cfg.Applied, AsyncStorageWrites: true,
 		MaxSizePerMsg: maxMessageBytes, MaxCommittedSizePerReady: maxApplyBytes, MaxInflightMsgs: maxInflight,
 		CheckQuorum: true, PreVote: cfg.PreVote, Logger: quiet{},
 	})
@@ -108,7 +127,6 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.raw = raw
 	n.nextTick = cfg.Tick
-	n.setVoters(cfg.ConfState)
 	if n.sole() {
 		if err := raw.Campaign(); err != nil {
 			return nil, err
@@ -117,13 +135,11 @@ func New(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-func (n *Node) setVoters(cs *raftpb.ConfState) {
-	n.voters = len(cs.GetVoters())
-	n.votes = slices.Contains(cs.GetVoters(), uint64(n.cfg.ID))
-}
-
 // sole reports whether this member is the only voter.
-func (n *Node) sole() bool { return n.voters == 1 && n.votes }
+func (n *Node) sole() bool { return len(n.conf.GetVoters()) == 1 && n.votes() }
+
+// votes reports whether this member is one of the voters.
+func (n *Node) votes() bool { return slices.Contains(n.conf.GetVoters(), uint64(n.cfg.ID)) }
 
 // Tick tells the node what time it is, as the time since some fixed moment.
 func (n *Node) Tick(now time.Duration) {
@@ -131,18 +147,28 @@ func (n *Node) Tick(now time.Duration) {
 	// After a pause the missed ticks are not made up for: they would only start elections.
 	if missed := now - n.nextTick; missed > n.cfg.Tick*time.Duration(n.cfg.ElectionTicks) {
 		n.nextTick = now
+		n.contact.reset(now, n.conf)
 	}
 	for n.nextTick <= now {
-		n.raw.Tick()
+		if !n.stalled {
+			n.raw.Tick()
+		}
 		n.nextTick += n.cfg.Tick
 	}
+	n.checkContact()
+	n.campaignInHurry()
 	if len(n.readsFlying) > 0 && now-n.readSent >= readRetry {
 		n.sendRead()
 	}
 }
 
 // NextTick is when Tick has something to do.
-func (n *Node) NextTick() time.Duration { return n.nextTick }
+func (n *Node) NextTick() time.Duration {
+	if n.hurry.until > n.now {
+		return min(n.nextTick, n.hurry.next)
+	}
+	return n.nextTick
+}
 
 // Propose steps all commands as one message. Without a leader they are not taken and the caller keeps them.
 func (n *Node) Propose(cmds [][]byte) error {
@@ -165,8 +191,15 @@ func (n *Node) ChangeMembers(cc *raftpb.ConfChange) error {
 		Entries: []*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Data: data}}})
 }
 
-// Receive takes a message from a peer.
-func (n *Node) Receive(m *raftpb.Message) error { return n.raw.Step(m) }
+// Receive takes a message from a peer. Proposals that cannot be taken now give raft.ErrProposalDropped and may be
+// proposed again.
+func (n *Node) Receive(m *raftpb.Message) error {
+	switch m.GetType() {
+	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp: // it has heard of this member, and this member of it
+		n.contact.heard[m.GetFrom()] = n.now
+	}
+	return n.raw.Step(m)
+}
 
 // Read asks for the index that a linearizable read has to wait for. Reads that come while a round is under way share
 // the next one: a round must start after the read came.
@@ -177,13 +210,23 @@ func (n *Node) sendRead() {
 	n.raw.ReadIndex(binary.BigEndian.AppendUint64(nil, n.readID))
 }
 
-// Appended reports that a job of Drain is durable. Jobs are reported in the order they were handed out.
+// Appended reports that a job of Drain is durable, and its snapshot, if it has one, the state of the machine. Jobs are
+// reported in the order they were handed out.
 func (n *Node) Appended(job *AppendJob) error {
+	if s := job.Snapshot; s != nil {
+		if err := n.log.ApplySnapshot(s); err != nil {
+			return err
+		}
+		n.conf = s.GetMetadata().GetConfState()
+		n.applied = s.GetMetadata().GetIndex()
+		n.appended, n.trimmed, n.kept = n.applied, n.applied, 0
+	}
 	if err := n.log.Append(job.Entries); err != nil {
 		return err
 	}
 	if k := len(job.Entries); k > 0 {
 		n.appended = job.Entries[k-1].GetIndex()
+		n.kept += entriesBytes(job.Entries)
 	}
 	if job.HardState != nil {
 		if err := n.log.SetHardState(job.HardState); err != nil {
@@ -196,16 +239,21 @@ func (n *Node) Appended(job *AppendJob) error {
 // Applied reports that a job of Drain has had its effect, with the membership changes it held, refused ones as no-ops.
 func (n *Node) Applied(job *ApplyJob, conf []*raftpb.ConfChange) error {
 	for _, cc := range conf {
-		n.setVoters(n.raw.ApplyConfChange(cc))
+		n.conf = n.raw.ApplyConfChange(cc)
+		if n.role == raft.StateLeader {
+			n.contact.welcome(n.now, n.conf)
+		}
 	}
-	n.applied = job.Entries[len(job.Entries)-1].GetIndex()
+	if last := job.Entries[len(job.Entries)-1].GetIndex(); last > n.applied {
+		n.applied = last
+	}
 	return n.respond(job.responses)
 }
 
 func (n *Node) respond(msgs []*raftpb.Message) error {
 	for _, m := range msgs {
 		if m.GetTo() != uint64(n.cfg.ID) {
-			n.notices = append(n.notices, Notice{Send: m})
+			n.sends = append(n.sends, m)
 			continue
 		}
 		if err := n.raw.Step(m); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
@@ -215,17 +263,36 @@ func (n *Node) respond(msgs []*raftpb.Message) error {
 	return nil
 }
 
-// Trim forgets entries that are applied and that no peer will ask for.
+// Trim forgets entries that are applied and that no peer will ask for, or not soon enough to be worth their memory.
 func (n *Node) Trim() error {
-	keep := uint64(keepBehindApplied)
-	if n.voters == 1 {
+	keep := n.cfg.KeepEntries
+	if len(n.conf.GetVoters())+len(n.conf.GetLearners()) == 1 {
 		keep = 1
 	}
-	if n.applied < keep+n.trimmed+trimEvery {
+	to := n.trimmed
+	if n.applied >= keep+n.trimmed+trimEvery {
+		to = n.applied - keep
+	}
+	if n.kept > maxKeptBytes {
+		to = max(to, n.trimmed+(n.applied-n.trimmed)/2)
+	}
+	if to <= n.trimmed {
 		return nil
 	}
-	n.trimmed = n.applied - keep
-	return n.log.Compact(n.trimmed)
+	gone, err := n.log.Entries(n.trimmed+1, to+1, math.MaxUint64)
+	if err != nil {
+		return err
+	}
+	n.kept -= entriesBytes(gone)
+	n.trimmed = to
+	return n.log.Compact(to)
+}
+
+func entriesBytes(es []*raftpb.Entry) (n int) {
+	for _, e := range es {
+		n += len(e.GetData())
+	}
+	return n
 }
 
 // Status is what the node knows of itself.
@@ -233,24 +300,35 @@ type Status struct {
 	ID, Leader            cluster.ID
 	Term, Commit, Applied uint64
 	IsLeader, Sole        bool
+	Transferring          bool // leadership is on its way to another member: proposals wait
 }
 
 // Status returns the node's present status.
 func (n *Node) Status() Status {
 	s := n.raw.BasicStatus()
 	return Status{ID: n.cfg.ID, Leader: cluster.ID(s.Lead), Term: s.GetTerm(), Commit: s.GetCommit(), Applied: n.applied,
-		IsLeader: s.RaftState == raft.StateLeader, Sole: n.sole()}
+		IsLeader: s.RaftState == raft.StateLeader, Sole: n.sole(), Transferring: s.LeadTransferee != raft.None}
 }
 
 // storage is raft's view of the log, with the configuration as of the applied index.
 type storage struct {
 	*raft.MemoryStorage
-	conf *raftpb.ConfState
+	node *Node
 }
 
 func (s storage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	hs, _, err := s.MemoryStorage.InitialState()
-	return hs, s.conf, err
+	return hs, s.node.conf, err
+}
+
+// Snapshot names the applied state. The host sends the state itself, or a later one, when it sends the message.
+func (s storage) Snapshot() (*raftpb.Snapshot, error) {
+	n := s.node
+	term, err := s.Term(n.applied)
+	if err != nil || n.applied == 0 {
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	return &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(n.applied), Term: &term, ConfState: n.conf}}, nil
 }
 
 // quiet drops raft's log lines: what matters of them arrives as notices. Broken invariants still panic.

@@ -47,12 +47,7 @@ func (m *member) work() {
 		m.out = append(m.out, out.Send...)
 		m.reads = append(m.reads, out.Reads...)
 		for _, n := range out.Notices {
-			if n.Send != nil {
-				m.out = append(m.out, n.Send)
-			}
-			if n.LeaderChanged {
-				m.leaders = append(m.leaders, n.Leader)
-			}
+			m.leaders = append(m.leaders, n.Leader)
 		}
 		if out.Append != nil {
 			m.waiting = append(m.waiting, out.Append)

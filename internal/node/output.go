@@ -13,11 +13,13 @@ import (
 
 // Output is the work that Drain hands to the host.
 type Output struct {
-	Append  *AppendJob        // make durable, then call Appended; nil if nothing
-	Apply   *ApplyJob         // give to the machine, then call Applied; nil if nothing
-	Send    []*raftpb.Message // to peers, at once
-	Reads   []ReadsDone
-	Notices []Notice
+	Append *AppendJob        // make durable, then call Appended; nil if nothing
+	Apply  *ApplyJob         // give to the machine, then call Applied; nil if nothing
+	Send   []*raftpb.Message // to peers, at once
+	// Snapshots are messages that the state has to be sent with; SnapshotSent is called when that is over.
+	Snapshots []*raftpb.Message
+	Reads     []ReadsDone
+	Notices   []Notice
 }
 
 // AppendJob has to be durable before Appended is called. Jobs are to be made durable in order.
@@ -47,18 +49,15 @@ type ReadsDone struct {
 	Err     error
 }
 
-// Notice is something the host may want to know: a message that had to wait for the disk and can go out now, or a
-// change of leader.
+// Notice is a change of leader.
 type Notice struct {
-	Send          *raftpb.Message
-	LeaderChanged bool
-	Leader        cluster.ID
-	Term          uint64
+	Leader cluster.ID // 0 if there is none
+	Term   uint64
 }
 
 // Drain moves all work that is ready into out, which it empties first.
 func (n *Node) Drain(out *Output) {
-	*out = Output{Send: out.Send[:0], Reads: out.Reads[:0], Notices: out.Notices[:0]}
+	*out = Output{Send: out.Send[:0], Snapshots: out.Snapshots[:0], Reads: out.Reads[:0], Notices: out.Notices[:0]}
 	if len(n.readsFlying) == 0 && len(n.readsNext) > 0 {
 		n.readsFlying, n.readsNext = n.readsNext, nil
 		n.readID++
@@ -67,15 +66,22 @@ func (n *Node) Drain(out *Output) {
 	if n.raw.HasReady() {
 		n.take(n.raw.Ready(), out)
 	}
-	out.Notices = append(out.Notices, n.notices...)
-	n.notices = n.notices[:0]
+	out.Send = append(out.Send, n.sends...)
+	clear(n.sends)
+	n.sends = n.sends[:0]
 }
 
 func (n *Node) take(rd raft.Ready, out *Output) {
+	if rd.SoftState != nil && rd.SoftState.RaftState != n.role {
+		n.role = rd.SoftState.RaftState
+		if n.role == raft.StateLeader {
+			n.contact.reset(n.now, n.conf)
+		}
+	}
 	if rd.SoftState != nil && rd.SoftState.Lead != n.lead {
 		had := n.lead
 		n.lead = rd.SoftState.Lead
-		out.Notices = append(out.Notices, Notice{LeaderChanged: true, Leader: cluster.ID(n.lead), Term: n.raw.BasicStatus().GetTerm()})
+		out.Notices = append(out.Notices, Notice{Leader: cluster.ID(n.lead), Term: n.raw.BasicStatus().GetTerm()})
 		if n.lead != 0 && had != n.lead && len(n.readsFlying) > 0 && had != 0 {
 			out.Reads = append(out.Reads, ReadsDone{Tickets: n.readsFlying, Err: wire.ErrLeaderChanged})
 			n.readsFlying = nil
@@ -101,6 +107,10 @@ func (n *Node) take(rd raft.Ready, out *Output) {
 		case raft.LocalApplyThread:
 			out.Apply = &ApplyJob{Entries: m.GetEntries(), responses: m.GetResponses()}
 		default:
+			if m.GetType() == raftpb.MsgSnap {
+				out.Snapshots = append(out.Snapshots, m)
+				continue
+			}
 			out.Send = append(out.Send, m)
 		}
 	}

@@ -220,10 +220,8 @@ func (m *member) pump() error {
 	for {
 		m.node.Drain(&m.out)
 		for _, n := range m.out.Notices {
-			if n.LeaderChanged {
-				m.leads = n.Leader == m.id.ID
-				m.w.note("leader %v in term %d", n.Leader, n.Term)
-			}
+			m.leads = n.Leader == m.id.ID
+			m.w.note("leader %v in term %d", n.Leader, n.Term)
 		}
 		for _, d := range m.out.Reads {
 			for _, t := range d.Tickets {
