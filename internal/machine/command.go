@@ -173,7 +173,7 @@ func (m *Machine) leaseGrant(q *pb.LeaseGrantRequest, eff *Effects) (lease.Lease
 	}
 	l := lease.Lease{ID: q.ID, TTL: max(q.TTL, m.cfg.MinLeaseTTLSeconds)}
 	m.leases.Put(m.batch, l)
-	eff.Leases = append(eff.Leases, LeaseEvent{Lease: l})
+	eff.Leases = append(eff.Leases, LeaseEvent{l, LeaseGranted})
 	return l, nil
 }
 
@@ -187,19 +187,26 @@ func (m *Machine) leaseRevoke(id int64, eff *Effects) error {
 		m.kv.Delete(m.batch, wire.One(k), nil)
 	}
 	m.leases.Delete(m.batch, id)
-	eff.Leases = append(eff.Leases, LeaseEvent{Lease: l, Revoked: true})
+	eff.Leases = append(eff.Leases, LeaseEvent{l, LeaseRevoked})
 	return nil
 }
 
+// leaseCheckpoint notes how much is left of leases; nothing said to be left stands for a renewal.
 func (m *Machine) leaseCheckpoint(q *pb.LeaseCheckpointRequest, eff *Effects) {
 	for _, c := range q.Checkpoints {
 		l, ok := m.leases.Get(c.GetID())
 		if !ok {
 			continue
 		}
-		l.RemainingSeconds = max(0, min(c.GetRemaining_TTL(), l.TTL))
-		m.leases.Put(m.batch, l)
-		eff.Leases = append(eff.Leases, LeaseEvent{Lease: l})
+		left, what := max(0, min(c.GetRemaining_TTL(), l.TTL)), LeaseCheckpointed
+		if left == 0 {
+			what = LeaseRenewed
+		}
+		if left != l.RemainingSeconds {
+			l.RemainingSeconds = left
+			m.leases.Put(m.batch, l)
+		}
+		eff.Leases = append(eff.Leases, LeaseEvent{l, what})
 	}
 }
 

@@ -61,8 +61,23 @@ type OpResult struct {
 	Txn     *TxnResult
 }
 
-// LeaseEvent tells the node, which watches deadlines, about a lease.
+// LeaseEvent tells the node, which watches deadlines, what became of a lease.
 type LeaseEvent struct {
-	Lease   lease.Lease
-	Revoked bool
+	Lease lease.Lease
+	What  LeaseChange
+}
+
+// LeaseChange is what became of a lease.
+type LeaseChange uint8
+
+// The changes of a lease.
+const (
+	LeaseGranted      LeaseChange = iota
+	LeaseRenewed                  // it has its whole time again
+	LeaseCheckpointed             // the log says now how much of it is left
+	LeaseRevoked
+)
+
+func (c LeaseChange) String() string {
+	return [...]string{"granted", "renewed", "checkpointed", "revoked"}[c]
 }

@@ -142,7 +142,7 @@ func (s *script) effects(eff *Effects) string {
 		b.WriteByte('\n')
 	}
 	for _, l := range eff.Leases {
-		fmt.Fprintf(&b, "lease %d ttl=%d remaining=%d revoked=%v\n", l.Lease.ID, l.Lease.TTL, l.Lease.RemainingSeconds, l.Revoked)
+		fmt.Fprintf(&b, "lease %d ttl=%d remaining=%d %v\n", l.Lease.ID, l.Lease.TTL, l.Lease.RemainingSeconds, l.What)
 	}
 	for _, c := range eff.Conf {
 		fmt.Fprintf(&b, "conf %v %x\n", c.GetType(), c.GetNodeId())

@@ -7,8 +7,11 @@ import (
 	"github.com/cairn-kv/cairn/internal/lease"
 )
 
-// Deadlines watches when leases end. Only a leader watches: elsewhere the table is empty. It is given the time, and
-// Tick hands back what to propose.
+// Deadlines watches when leases end. It is given the time. Every member watches, so that whoever comes to lead knows;
+// only a leader acts on it, by proposing what Tick hands back.
+//
+// What members see in the log they count from the moment they apply it. So where there are several members a renewal
+// goes through the log before it is answered. A member on its own renews without: Renew tells when that is not enough.
 //
 // How long a lease has left survives a restart through checkpoints, which the leader proposes for leases that nobody
 // renews: a renewed lease is at its full TTL anyway and costs nothing. The renewal of a lease that was checkpointed has
@@ -21,8 +24,6 @@ type Deadlines struct {
 type deadline struct {
 	lease      lease.Lease
 	ends       time.Duration
-	renewed    time.Duration // last renewal, or the grant
-	kept       bool          // was renewed at least once
 	checkpoint time.Duration // when the next one is due
 	retry      time.Duration // of a revoke under way, 0 if none
 	wake       time.Duration // place in the queue
@@ -36,6 +37,7 @@ const (
 	revokeRetry    = 7 * time.Second
 	minCheckpoint  = time.Second
 	maxCheckpoint  = 5 * time.Minute
+	graceTime      = 500 * time.Millisecond
 )
 
 // Checkpoint is what a leader says is left of a lease.
@@ -44,16 +46,26 @@ type Checkpoint struct{ ID, RemainingSeconds int64 }
 // NewDeadlines returns an empty table.
 func NewDeadlines() *Deadlines { return &Deadlines{leases: map[int64]*deadline{}} }
 
-// Reset starts over with the leases that a new leader finds; none for a member that does not lead.
+// Reset starts over with the leases of a machine that was just opened.
 func (d *Deadlines) Reset(now time.Duration, each func(func(lease.Lease) bool)) {
 	d.leases = map[int64]*deadline{}
 	d.queue = nil
-	if each != nil {
-		each(func(l lease.Lease) bool {
-			d.Set(now, l)
-			return true
-		})
+	each(func(l lease.Lease) bool {
+		d.Set(now, l)
+		return true
+	})
+}
+
+// Lead begins to act: this member has become the leader. A lease that ended while nobody led, or is about to, is given
+// graceTime, in which its holder may find the new leader.
+func (d *Deadlines) Lead(now time.Duration) {
+	for _, e := range d.queue {
+		e.ends = max(e.ends, now+graceTime)
+		e.checkpoint = now + checkpointInterval(e.lease.TTL)
+		e.retry = 0
+		e.wake = min(e.ends, e.checkpoint)
 	}
+	heap.Init(&d.queue)
 }
 
 // Set takes note of a lease that was granted or checkpointed. A checkpoint does not move the deadline of a lease that is
@@ -67,11 +79,23 @@ func (d *Deadlines) Set(now time.Duration, l lease.Lease) {
 	if l.RemainingSeconds > 0 {
 		left = l.RemainingSeconds
 	}
-	e := &deadline{lease: l, ends: now + seconds(left), renewed: now}
+	e := &deadline{lease: l, ends: now + seconds(left)}
 	e.checkpoint = now + checkpointInterval(l.TTL)
 	e.wake = min(e.ends, e.checkpoint)
 	d.leases[l.ID] = e
 	heap.Push(&d.queue, e)
+}
+
+// Renewed takes note of a renewal that the log holds.
+func (d *Deadlines) Renewed(now time.Duration, l lease.Lease) {
+	d.Set(now, l)
+	d.leases[l.ID].renew(now)
+}
+
+// renew leaves the queue as it is: Tick finds out that there is nothing to do yet.
+func (e *deadline) renew(now time.Duration) {
+	e.ends = max(e.ends, now+seconds(e.lease.TTL))
+	e.checkpoint = now + max(seconds(e.lease.TTL)/5*2, minCheckpoint)
 }
 
 // Forget drops a lease that was revoked.
@@ -90,7 +114,7 @@ type Renewal struct {
 	Reset      bool // a checkpoint has to be taken back before the renewal may be answered
 }
 
-// Renew gives a lease its full TTL again.
+// Renew gives a lease its full TTL again, on a member that is alone.
 func (d *Deadlines) Renew(now time.Duration, id int64) Renewal {
 	e, ok := d.leases[id]
 	if !ok {
@@ -99,11 +123,16 @@ func (d *Deadlines) Renew(now time.Duration, id int64) Renewal {
 	if now >= e.ends {
 		return Renewal{Known: true, Expired: true}
 	}
-	// The queue is left as it is: Tick finds out that there is nothing to do yet.
-	e.ends = now + seconds(e.lease.TTL)
-	e.renewed, e.kept = now, true
-	e.checkpoint = now + max(seconds(e.lease.TTL)/5*2, minCheckpoint)
+	e.renew(now)
 	return Renewal{TTLSeconds: e.lease.TTL, Known: true, Reset: e.lease.RemainingSeconds > 0}
+}
+
+// Alive tells of a lease that is to be renewed through the log. Its time may be over.
+func (d *Deadlines) Alive(now time.Duration, id int64) (r Renewal) {
+	if e, ok := d.leases[id]; ok {
+		r = Renewal{TTLSeconds: e.lease.TTL, Known: true, Expired: now >= e.ends}
+	}
+	return r
 }
 
 // Remaining is how long the lease has left, negative once it is over.

@@ -122,11 +122,6 @@ func TestCheckpointsCarryDeadlinesOverARestart(t *testing.T) {
 	rest, _ = fresh.Remaining(sec(7), 2)
 	require.Equal(t, sec(100), rest)
 
-	fresh.Reset(sec(8), nil) // leadership is lost
-	require.Zero(t, fresh.Len())
-	revoke, cps := fresh.Tick(sec(10_000))
-	require.Empty(t, revoke)
-	require.Empty(t, cps)
 }
 
 func TestCheckpointsAreBoundedAndAtLeastASecondApart(t *testing.T) {
@@ -155,4 +150,26 @@ func TestLongestTTLDoesNotOverflow(t *testing.T) {
 	require.Equal(t, time.Duration(lease.MaxTTL)*time.Second, left)
 	revoke, _ := d.Tick(sec(3600 * 24 * 365 * 6))
 	require.Empty(t, revoke)
+}
+
+func TestFollowerKnowsTheDeadlinesWhenItComesToLead(t *testing.T) {
+	d := NewDeadlines()
+	d.Set(0, lease.Lease{ID: 1, TTL: 60})
+	d.Set(0, lease.Lease{ID: 2, TTL: 60})
+	d.Set(0, lease.Lease{ID: 3, TTL: 10})
+	d.Renewed(sec(40), lease.Lease{ID: 2, TTL: 60}) // the log held it
+	d.Lead(sec(50))
+	for id, want := range map[int64]time.Duration{1: sec(10), 2: sec(50), 3: graceTime} {
+		left, ok := d.Remaining(sec(50), id)
+		require.True(t, ok)
+		require.Equal(t, want, left, id)
+	}
+	revoke, _ := d.Tick(sec(50) + graceTime)
+	require.Equal(t, []int64{3}, revoke)
+	// Checkpoints are due anew, and no renewal moves a deadline back.
+	_, cps := d.Tick(sec(52))
+	require.Equal(t, []Checkpoint{{1, 8}, {2, 48}}, cps)
+	require.Equal(t, Renewal{TTLSeconds: 60, Known: true}, d.Alive(sec(59), 1))
+	require.Equal(t, Renewal{TTLSeconds: 60, Known: true, Expired: true}, d.Alive(sec(60), 1))
+	require.Equal(t, Renewal{}, d.Alive(0, 9))
 }

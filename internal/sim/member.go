@@ -134,6 +134,7 @@ func (m *member) boot() (err error) {
 	}
 	m.hub = watch.NewHub(m, m.machine.View().KV.Rev())
 	m.deadlines = node.NewDeadlines()
+	m.deadlines.Reset(m.w.now, m.machine.View().Leases.Each)
 	m.reads, m.behind = map[uint64]func() error{}, nil
 	m.queue, m.appending, m.leads, m.ready, m.up = nil, false, false, false, true
 	m.stale = m.machine.View()
@@ -304,12 +305,15 @@ func (m *member) applied(j *node.ApplyJob) error {
 	v := m.machine.View()
 	if eff.NewTerm != 0 && m.leads {
 		m.ready = true
-		m.deadlines.Reset(m.w.now, v.Leases.Each)
+		m.deadlines.Lead(m.w.now)
 	}
 	for _, e := range eff.Leases {
-		if e.Revoked {
+		switch e.What {
+		case machine.LeaseRevoked:
 			m.deadlines.Forget(e.Lease.ID)
-		} else if m.leads {
+		case machine.LeaseRenewed:
+			m.deadlines.Renewed(m.w.now, e.Lease)
+		default:
 			m.deadlines.Set(m.w.now, e.Lease)
 		}
 	}
