@@ -2,6 +2,7 @@ package host
 
 import (
 	"slices"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/membershippb"
 
@@ -9,19 +10,28 @@ import (
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
-// ClusterVersion is the cluster version that this server stands for, x.y.0.
-const ClusterVersion = "3.7.0"
+// announceEvery is after how long an announcement that had no effect is made again.
+const announceEvery = 2 * time.Second
 
-// announce publishes the member's name and client URLs, and the cluster version, through the log.
+// announce publishes the member's name and client URLs through the log.
 func (h *Host) announce(v *machine.View) {
-	if !h.published(v) {
+	if _, member := v.Cluster.Member(h.cfg.MemberID); member && !h.published(v) {
+		h.announces.Store(int64(h.now()))
 		h.proposeOwn(wire.KindMemberAttrSet, &membershippb.ClusterMemberAttrSetRequest{Member_ID: uint64(h.cfg.MemberID),
 			MemberAttributes: &membershippb.Attributes{Name: h.cfg.Name, ClientUrls: h.cfg.ClientURLs}})
 	}
-	if v.Cluster.Version() == "" {
-		h.proposeOwn(wire.KindClusterVersionSet, &membershippb.ClusterVersionSetRequest{Ver: ClusterVersion})
-	}
 	h.announced(v)
+}
+
+// announceAgain makes up for an announcement that was lost, or that came before this member knew that it is one.
+func (h *Host) announceAgain(now time.Duration) {
+	select {
+	case <-h.ready:
+	default:
+		if h.lead.Load() != 0 && now-time.Duration(h.announces.Load()) >= announceEvery {
+			h.announce(h.View())
+		}
+	}
 }
 
 func (h *Host) published(v *machine.View) bool {
@@ -29,15 +39,19 @@ func (h *Host) published(v *machine.View) bool {
 	return ok && m.Name == h.cfg.Name && slices.Equal(m.ClientURLs, h.cfg.ClientURLs)
 }
 
-// announced opens the gate to clients once the member is published. Called by the applier.
+// announced opens the gate to clients once the member is published, and, if it has no peers to learn it from, the
+// cluster's version is set.
 func (h *Host) announced(v *machine.View) {
 	select {
 	case <-h.ready:
 		return
 	default:
 	}
-	if h.leadTerm.Load() != 0 && h.soleReady.Load() && h.published(v) && v.Cluster.Version() != "" {
+	if h.lead.Load() == 0 || !h.published(v) || (h.alone.Load() && (!h.acts() || v.Cluster.Version() == "")) {
+		return
+	}
+	h.opened.Do(func() {
 		h.cfg.Logger.Info("published local member to cluster through raft", "local-member-id", h.cfg.MemberID.String(), "cluster-id", h.cfg.ClusterID.String())
 		close(h.ready)
-	}
+	})
 }

@@ -67,7 +67,7 @@ func (h *Host) applier() {
 func (h *Host) apply(job *node.ApplyJob, eff *machine.Effects) bool {
 	eff.Reset()
 	began := time.Now()
-	if err := h.machine.Apply(job.Entries, eff); err != nil {
+	if err := h.machine().Apply(job.Entries, eff); err != nil {
 		h.fail(engineError(err))
 		return false
 	}
@@ -77,7 +77,11 @@ func (h *Host) apply(job *node.ApplyJob, eff *machine.Effects) bool {
 		n += int64(len(e.GetData()))
 	}
 	h.appliedBytes.Add(n)
-	v := h.machine.View()
+	v := h.machine().View()
+	if len(eff.Conf) > 0 {
+		h.membersChanged(v)
+		h.peers.SetPeers(v.Cluster.Members())
+	}
 	h.leaseEffects(eff, v)
 	h.hub.Publish(v.KV.Rev(), eff.Changes)
 	h.cfg.Metrics.Events.Add(float64(len(eff.Changes)))
@@ -87,19 +91,50 @@ func (h *Host) apply(job *node.ApplyJob, eff *machine.Effects) bool {
 	return true
 }
 
+// membersChanged takes note of who belongs to the cluster. It is called before raft is told of a change: a new voter
+// must not vote before this member stops to act as if it were alone.
+func (h *Host) membersChanged(v *machine.View) {
+	members := v.Cluster.Members()
+	h.alone.Store(len(members) == 1 && members[0].ID == h.cfg.MemberID)
+	cs := v.Cluster.ConfState()
+	h.soleReady.Store(h.acts() && len(cs.Voters) == 1 && cs.Voters[0] == uint64(h.cfg.MemberID))
+	if v.Cluster.Removed(h.cfg.MemberID) {
+		h.leave(nil)
+	}
+}
+
+// leave ends the member's part in the cluster; err is what a peer said, nil if the log says so.
+func (h *Host) leave(err error) {
+	h.leaving.Do(func() {
+		h.cfg.Logger.Warn("the member has been permanently removed from the cluster", "local-member-id", h.cfg.MemberID.String())
+		if err != nil {
+			h.expelled.Store(&failure{err})
+		}
+		close(h.departed)
+	})
+}
+
+// acts reports whether this member leads and has applied what was committed before it did.
+func (h *Host) acts() bool {
+	t := h.leadTerm.Load()
+	return t != 0 && h.acting.Load() == t
+}
+
 // leaseEffects keeps the deadlines in step with the table of leases.
 func (h *Host) leaseEffects(eff *machine.Effects, v *machine.View) {
-	promoted := eff.NewTerm != 0 && eff.NewTerm == h.leadTerm.Load()
-	if promoted {
+	if eff.NewTerm != 0 && eff.NewTerm == h.leadTerm.Load() {
 		h.leaseMu.Lock()
-		h.deadlines.Reset(h.now(), v.Leases.Each)
+		h.deadlines.Lead(h.now())
 		h.leaseMu.Unlock()
-		if cs := v.Cluster.ConfState(); len(cs.Voters) == 1 && cs.Voters[0] == uint64(h.cfg.MemberID) {
-			h.soleReady.Store(true)
-		}
+		h.acting.Store(eff.NewTerm)
+		h.membersChanged(v)
 		h.announce(v)
+		select {
+		case h.newTerm <- struct{}{}:
+		default:
+		}
 	}
-	if len(eff.Leases) == 0 || h.leadTerm.Load() == 0 {
+	if len(eff.Leases) == 0 {
 		return
 	}
 	now := h.now()
@@ -107,16 +142,19 @@ func (h *Host) leaseEffects(eff *machine.Effects, v *machine.View) {
 	h.leaseMu.Lock()
 	defer h.leaseMu.Unlock()
 	for _, e := range eff.Leases {
-		if e.Revoked {
+		switch e.What {
+		case machine.LeaseRevoked:
 			revoked = true
 			h.deadlines.Forget(e.Lease.ID)
 			h.cfg.Metrics.LeaseRevoked.Inc()
-		} else {
+		case machine.LeaseGranted:
 			h.deadlines.Set(now, e.Lease)
-			if e.Lease.RemainingSeconds == 0 {
-				h.cfg.Metrics.LeaseGranted.Inc()
-				h.cfg.Metrics.LeaseTTL.Observe(float64(e.Lease.TTL))
-			}
+			h.cfg.Metrics.LeaseGranted.Inc()
+			h.cfg.Metrics.LeaseTTL.Observe(float64(e.Lease.TTL))
+		case machine.LeaseRenewed:
+			h.deadlines.Renewed(now, e.Lease)
+		default:
+			h.deadlines.Set(now, e.Lease)
 		}
 	}
 	if revoked {

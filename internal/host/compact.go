@@ -67,7 +67,7 @@ func (h *Host) AwaitCompaction(ctx context.Context, rev int64) error {
 		finished, moved := c.finished, c.moved
 		c.mu.Unlock()
 		if finished >= rev {
-			return h.machine.Engine().Flush()
+			return h.machine().Engine().Flush()
 		}
 		select {
 		case <-moved:
@@ -104,7 +104,7 @@ func (c *compactor) due() bool { return c.steps }
 func (c *compactor) run() error {
 	h := c.host
 	if !c.hashing && !c.steps {
-		if from, to, ok := h.machine.Compaction(); ok {
+		if from, to, ok := h.machine().Compaction(); ok {
 			c.startHash(from, to)
 		}
 		return nil
@@ -113,7 +113,7 @@ func (c *compactor) run() error {
 		return nil
 	}
 	began := time.Now()
-	removed, done, err := h.machine.CompactStep(compactStep)
+	removed, done, err := h.machine().CompactStep(compactStep)
 	if err != nil {
 		return err
 	}
@@ -125,8 +125,8 @@ func (c *compactor) run() error {
 		took := time.Since(c.began)
 		h.cfg.Metrics.CompactTotal.Observe(float64(took) / float64(time.Millisecond))
 		h.cfg.Metrics.CompactLast.SetToCurrentTime()
-		h.cfg.Logger.Info("finished scheduled compaction", "compact-revision", h.machine.Compacted(), "took", took.String(), "removed", c.removed)
-		h.compactions.done(c.result, h.machine.Compacted())
+		h.cfg.Logger.Info("finished scheduled compaction", "compact-revision", h.machine().Compacted(), "took", took.String(), "removed", c.removed)
+		h.compactions.done(c.result, h.machine().Compacted())
 		c.steps, c.result = false, nil
 		return c.run()
 	}
@@ -136,7 +136,7 @@ func (c *compactor) run() error {
 func (c *compactor) startHash(from, to int64) {
 	h := c.host
 	c.hashing, c.began, c.removed = true, time.Now(), 0
-	records, view := h.machine.Engine().View(), h.machine.View()
+	records, view := h.machine().Engine().View(), h.machine().View()
 	c.wg.Add(1)
 	go func() {
 		defer c.wg.Done()
@@ -165,7 +165,7 @@ func engineError(err error) error {
 
 // Tidy asks the engine to give unused space back. It does so in its own time, beside the traffic.
 func (h *Host) Tidy() {
-	if t, ok := h.machine.Engine().(interface{ Tidy() }); ok {
+	if t, ok := h.machine().Engine().(interface{ Tidy() }); ok {
 		t.Tidy()
 	}
 }

@@ -4,19 +4,25 @@
 // It must never look into a key or a request: what a command means is the machine's business.
 //
 // Goroutines, all started by Start and ended by Stop:
-//   - loop owns the node: it steps proposals and ticks, and hands out what Drain gives.
+//   - loop owns the node: it steps proposals, messages and ticks, and hands out what Drain gives.
 //   - logger owns the log: one write and one sync for all that waits.
 //   - applier owns the machine: it applies, publishes the view, feeds watchers, answers tickets, and compacts in between.
 //   - keeper flushes the engine, releases log segments and looks at the disk's space.
+//   - versions asks the other members, on the leader, which versions they run, and agrees on the cluster's.
+//   - renewals come and go: one proposes the renewals of leases that wait, while there are any.
 package host
 
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/engine"
@@ -39,6 +45,9 @@ type Config struct {
 	ElectionTicks int
 	PreVote       bool
 
+	KeepEntries  uint64 // applied entries kept in memory for slow peers; 0 stands for the default
+	StrictChecks bool   // refuse membership changes that endanger the quorum (--strict-reconfig-check)
+
 	MaxRequestBytes int
 	QuotaBytes      int64 // 0 or below: no quota
 	FlushBytes      int64 // applied log bytes after which the engine is flushed; 0 stands for the default
@@ -50,7 +59,43 @@ type Config struct {
 	Recovered *wal.Recovered
 	Logger    *slog.Logger
 	Metrics   *Metrics
+
+	// Connect makes the transport to the other members; nil stands for none. Peers are those that a member knows of
+	// before its log tells.
+	Connect func(*Host) Transport
+	Peers   []cluster.Member
+	Others  Others // nil if there can be none
+	Stores  Stores // nil if no snapshots can be received
 }
+
+// Transport carries messages to other members. peer.Transport is one.
+type Transport interface {
+	// Send never waits and does not keep the slice. What cannot be sent is dropped and reported through Unreachable.
+	Send([]*raftpb.Message)
+	// SendSnapshot sends a message and the database behind it in the background and reports through SnapshotSent.
+	SendSnapshot(m *raftpb.Message, image func(io.Writer) error, size int64)
+	SetPeers([]cluster.Member)
+	// ActiveSince is since when a member is connected.
+	ActiveSince(cluster.ID) (time.Time, bool)
+	Stop()
+}
+
+// Others asks other members what only they can tell or do. peer.Client is one.
+type Others interface {
+	Renew(ctx context.Context, url string, lease int64) (ttlSeconds int64, err error)
+	TimeToLive(ctx context.Context, url string, lease int64, keys bool) (*pb.LeaseTimeToLiveResponse, error)
+	Promote(ctx context.Context, url string, id cluster.ID) ([]cluster.Member, error)
+	Version(ctx context.Context, url string) (server, cluster string, err error)
+}
+
+// nowhere is the transport of a member that is alone.
+type nowhere struct{}
+
+func (nowhere) Send([]*raftpb.Message)                                     {}
+func (nowhere) SendSnapshot(*raftpb.Message, func(io.Writer) error, int64) {}
+func (nowhere) SetPeers([]cluster.Member)                                  {}
+func (nowhere) ActiveSince(cluster.ID) (since time.Time, connected bool)   { return time.Time{}, false }
+func (nowhere) Stop()                                                      {}
 
 const (
 	defaultFlushBytes = 48 << 20
@@ -58,25 +103,31 @@ const (
 	keepInterval      = 200 * time.Millisecond
 	diskReserve       = 192 << 20 // free bytes below which writes are refused, three log segments
 	replayChunk       = 4096
+	inboxSize         = 4096
 )
 
 // Host runs one node.
 type Host struct {
-	cfg     Config
-	start   time.Time
-	node    *node.Node
-	machine *machine.Machine
-	hub     *watch.Hub
-	queue   proposals
-	log     *wal.Log
+	cfg   Config
+	start time.Time
+	node  *node.Node
+	state atomic.Pointer[machine.Machine] // replaced when a snapshot is installed
+	hub   *watch.Hub
+	queue proposals
+	log   *wal.Log
+	peers Transport
 
 	loopBox *mailbox[any]             // bounded by what is under way: one message per job handed out, and reads
 	logBox  *mailbox[*node.AppendJob] // at most maxAppends jobs
 	applies *mailbox[applyWork]       // raft pauses handing out entries after 16 MiB; calls are one per waiting caller
+	inbox   chan *raftpb.Message      // from peers; they wait while it is full
 
 	leadTerm  atomic.Uint64 // the term this member leads in, 0 if it does not
 	lead      atomic.Uint64 // the leader's member ID, 0 if unknown
+	acting    atomic.Uint64 // the last term this member led in and has applied everything from before it
 	soleReady atomic.Bool   // every acknowledged write is in the view, and nobody else can acknowledge any
+	alone     atomic.Bool   // there is no other member
+	led       elections
 	commit    atomic.Uint64
 	term      atomic.Uint64
 	// loggedCommit is the commit index that the log has been given. A mark must not be above it.
@@ -86,6 +137,12 @@ type Host struct {
 	leaseMu   sync.Mutex
 	deadlines *node.Deadlines
 	leaseGone chan struct{} // closed and made anew whenever a lease was revoked
+	renewals  renewals
+
+	received  received // snapshots that were prepared and are not installed yet
+	retired   retired
+	announces atomic.Int64  // when the member last announced itself, in nanoseconds since the start
+	newTerm   chan struct{} // holds a token when this member has begun to lead
 
 	compactions compactions
 
@@ -94,10 +151,14 @@ type Host struct {
 	noSpace      atomic.Bool // the disk is nearly full
 	appliedBytes atomic.Int64
 
-	ready   chan struct{}
-	stop    chan struct{}
-	stopped sync.Once
-	wg      sync.WaitGroup
+	ready    chan struct{}
+	opened   sync.Once
+	departed chan struct{} // closed when this member is no member any more
+	leaving  sync.Once
+	expelled atomic.Pointer[failure]
+	stop     chan struct{}
+	stopped  sync.Once
+	wg       sync.WaitGroup
 }
 
 type failure struct{ err error }
@@ -110,36 +171,50 @@ func Start(cfg Config) (*Host, error) {
 	if cfg.FlushBytes <= 0 {
 		cfg.FlushBytes = defaultFlushBytes
 	}
-	h := &Host{cfg: cfg, start: time.Now(), machine: cfg.Machine, log: cfg.Log,
+	h := &Host{cfg: cfg, start: time.Now(), log: cfg.Log, peers: nowhere{},
 		loopBox: newMailbox[any](), logBox: newMailbox[*node.AppendJob](), applies: newMailbox[applyWork](),
-		deadlines: node.NewDeadlines(), leaseGone: make(chan struct{}),
-		ready: make(chan struct{}), stop: make(chan struct{})}
+		inbox: make(chan *raftpb.Message, inboxSize), deadlines: node.NewDeadlines(), leaseGone: make(chan struct{}),
+		newTerm: make(chan struct{}, 1), ready: make(chan struct{}), departed: make(chan struct{}), stop: make(chan struct{})}
+	h.state.Store(cfg.Machine)
 	h.queue.init(cfg.MemberID, cfg.MaxRequestBytes)
 	rec := cfg.Recovered
 	if err := h.replay(rec); err != nil {
 		return nil, err
 	}
-	v := h.machine.View()
+	v := h.View()
 	n, err := node.New(node.Config{ID: cfg.MemberID, Tick: cfg.Tick, ElectionTicks: cfg.ElectionTicks, PreVote: cfg.PreVote,
-		HardState: rec.HardState, ConfState: v.Cluster.ConfState(),
-		Start: node.Position{Index: rec.Start.Index, Term: rec.Start.Term}, Entries: rec.Entries, Applied: h.machine.Applied()})
+		HardState: rec.HardState, ConfState: v.Cluster.ConfState(), FirstRead: h.queue.base, KeepEntries: cfg.KeepEntries,
+		Start: node.Position{Index: rec.Start.Index, Term: rec.Start.Term}, Entries: rec.Entries, Applied: h.machine().Applied()})
 	if err != nil {
 		return nil, err
 	}
 	h.node = n
 	h.hub = watch.NewHub(h, v.KV.Rev())
 	h.loggedCommit.Store(rec.HardState.GetCommit())
-	h.compactions.init(h.machine.Compacted())
+	h.compactions.init(h.machine().Compacted())
+	h.deadlines.Reset(h.now(), v.Leases.Each)
+	h.membersChanged(v)
 	h.measure()
 	h.cfg.Metrics.observe(h)
+	if cfg.Connect != nil {
+		h.peers = cfg.Connect(h)
+		if members := v.Cluster.Members(); len(members) > 0 {
+			h.peers.SetPeers(members)
+		} else {
+			h.peers.SetPeers(cfg.Peers)
+		}
+	}
 	h.queue.wake <- struct{}{} // the first round elects a sole voter
-	h.wg.Add(4)
+	h.wg.Add(5)
 	go h.loop()
 	go h.logger()
 	go h.applier()
 	go h.keeper()
+	go h.versions()
 	return h, nil
 }
+
+func (h *Host) machine() *machine.Machine { return h.state.Load() }
 
 // replay gives the machine the committed entries that its storage had not kept.
 func (h *Host) replay(rec *wal.Recovered) error {
@@ -150,7 +225,7 @@ func (h *Host) replay(rec *wal.Recovered) error {
 		for n < len(entries) && n < replayChunk && entries[n].GetIndex() <= rec.HardState.GetCommit() {
 			n++
 		}
-		if err := h.machine.Apply(entries[:n], &eff); err != nil {
+		if err := h.machine().Apply(entries[:n], &eff); err != nil {
 			return err
 		}
 		eff.Reset()
@@ -163,10 +238,10 @@ func (h *Host) replay(rec *wal.Recovered) error {
 func (h *Host) now() time.Duration { return time.Since(h.start) }
 
 // View returns the state after the last applied batch.
-func (h *Host) View() *machine.View { return h.machine.View() }
+func (h *Host) View() *machine.View { return h.machine().View() }
 
 // KV returns the keyspace of the present view.
-func (h *Host) KV() mvcc.View { return h.machine.View().KV }
+func (h *Host) KV() mvcc.View { return h.machine().View().KV }
 
 // Hub returns the watch hub.
 func (h *Host) Hub() *watch.Hub { return h.hub }
@@ -178,11 +253,14 @@ func (h *Host) ClusterID() cluster.ID { return h.cfg.ClusterID }
 // Leader is the leader as far as this member knows, 0 if it knows none.
 func (h *Host) Leader() cluster.ID { return cluster.ID(h.lead.Load()) }
 
+// Departed is closed when this member has been removed from the cluster.
+func (h *Host) Departed() <-chan struct{} { return h.departed }
+
 // IsLeader reports whether this member leads.
 func (h *Host) IsLeader() bool { return h.leadTerm.Load() != 0 }
 
 // Committed is the last committed log index this member knows of.
-func (h *Host) Committed() uint64 { return max(h.commit.Load(), h.machine.View().Applied) }
+func (h *Host) Committed() uint64 { return max(h.commit.Load(), h.machine().View().Applied) }
 
 // Size is how many bytes the database takes.
 func (h *Host) Size() engine.Sizes {
@@ -209,13 +287,15 @@ func (h *Host) Failed() error {
 func (h *Host) Stop() error {
 	var err error
 	h.stopped.Do(func() {
+		h.handOver()
 		close(h.stop)
+		h.peers.Stop()
 		h.wg.Wait()
 		h.queue.failAll(ErrStopping)
 		if h.Failed() == nil {
 			err = h.flush()
 		}
-		err = errors.Join(err, h.machine.Engine().Close(), h.log.Close())
+		err = errors.Join(err, h.machine().Engine().Close(), h.retired.close(), h.log.Close())
 	})
 	return err
 }
@@ -242,7 +322,7 @@ func (h *Host) Snapshot(ctx context.Context) (records engine.View, state *machin
 		state   *machine.View
 	}
 	got := make(chan both, 1)
-	err = h.call(ctx, func() { got <- both{h.machine.Engine().View(), h.machine.View()} })
+	err = h.call(ctx, func() { got <- both{h.machine().Engine().View(), h.machine().View()} })
 	if err != nil {
 		// The call may still run: what it takes must be let go.
 		go func() {

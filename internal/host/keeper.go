@@ -15,7 +15,7 @@ func (h *Host) keeper() {
 	defer h.wg.Done()
 	ticker := time.NewTicker(keepInterval)
 	defer ticker.Stop()
-	last, flushed := time.Now(), h.machine.View().Applied
+	last, flushed := time.Now(), h.machine().View().Applied
 	for n := 0; ; n++ {
 		select {
 		case <-h.stop:
@@ -23,10 +23,13 @@ func (h *Host) keeper() {
 		case <-ticker.C:
 		}
 		h.measure()
+		if err := h.retired.closeOld(h.now()); err != nil {
+			h.cfg.Logger.Warn("failed to close a replaced database", "error", err.Error())
+		}
 		if n%5 == 0 {
 			h.checkDisk()
 		}
-		applied := h.machine.View().Applied
+		applied := h.machine().View().Applied
 		if h.Failed() != nil || applied == flushed {
 			continue
 		}
@@ -48,8 +51,8 @@ func (h *Host) keeper() {
 // flush makes the applied state durable, marks it in the log and releases what came before.
 func (h *Host) flush() error {
 	h.appliedBytes.Store(0)
-	v := h.machine.View()
-	if err := h.machine.Engine().Flush(); err != nil {
+	v := h.machine().View()
+	if err := h.machine().Engine().Flush(); err != nil {
 		return err
 	}
 	// A start only believes in a mark up to the commit index that the log knows of.
@@ -70,7 +73,7 @@ func (h *Host) flush() error {
 }
 
 func (h *Host) measure() {
-	s := h.machine.Engine().Size()
+	s := h.machine().Engine().Size()
 	h.size.Store(s.Total)
 	h.sizeInUse.Store(s.InUse)
 }

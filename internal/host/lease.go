@@ -4,8 +4,7 @@ import (
 	"context"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-
+	"github.com/cairn-kv/cairn/internal/node"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
@@ -13,31 +12,34 @@ import (
 const applyWait = time.Second
 
 // Renew gives a lease its full TTL again and returns it in seconds; 0 stands for a lease that is not there. A lease
-// whose time is over is waited for until its revoke has taken effect.
+// whose time is over is waited for until its revoke has taken effect. The leader knows; another member asks it.
 func (h *Host) Renew(ctx context.Context, id int64) (ttlSeconds int64, err error) {
 	for limit := h.now() + applyWait; ; {
-		if h.leadTerm.Load() == 0 {
-			if err := h.awaitLeadership(ctx); err != nil {
-				return 0, err
-			}
+		if !h.IsLeader() {
+			err := h.askLeader(ctx, func(ctx context.Context, url string) (err error) {
+				ttlSeconds, err = h.cfg.Others.Renew(ctx, url, id)
+				return err
+			})
+			return ttlSeconds, err
 		}
 		h.leaseMu.Lock()
-		r := h.deadlines.Renew(h.now(), id)
+		var r node.Renewal
+		alone := h.alone.Load()
+		switch {
+		case !h.acts():
+		case alone:
+			r = h.deadlines.Renew(h.now(), id)
+		default:
+			r = h.deadlines.Alive(h.now(), id)
+		}
 		gone := h.leaseGone
 		h.leaseMu.Unlock()
 		switch {
 		case !r.Known:
-			if _, there := h.View().Leases.Get(id); there {
-				// Granted, but this member has only just become the leader and does not watch it yet.
-				if h.now() > limit {
-					return 0, wire.ErrTimeoutWaitAppliedIndex
-				}
-				if err := h.pause(ctx, 10*time.Millisecond); err != nil {
-					return 0, err
-				}
-				continue
+			again, err := h.awaitLease(ctx, id, limit)
+			if err != nil || !again {
+				return 0, err
 			}
-			return 0, nil
 		case r.Expired:
 			select {
 			case <-gone:
@@ -46,12 +48,11 @@ func (h *Host) Renew(ctx context.Context, id int64) (ttlSeconds int64, err error
 			case <-h.stop:
 				return 0, wire.ErrStopped
 			}
-		case r.Reset:
-			// A checkpoint says that less is left. It has to be taken back first, or a crash could end the lease early.
-			_, err := h.ProposeMessage(ctx, wire.KindLeaseCheckpoint,
-				&pb.LeaseCheckpointRequest{Checkpoints: []*pb.LeaseCheckpoint{{ID: id}}})
+		case r.Reset || !alone:
+			// Alone, a checkpoint says that less is left, and has to be taken back first, or a crash could end the lease
+			// early. Among others, they have to know before the holder does.
 			h.cfg.Metrics.LeaseRenewed.Inc()
-			return r.TTLSeconds, err
+			return r.TTLSeconds, h.renew(ctx, id)
 		default:
 			h.cfg.Metrics.LeaseRenewed.Inc()
 			return r.TTLSeconds, nil
@@ -59,44 +60,40 @@ func (h *Host) Renew(ctx context.Context, id int64) (ttlSeconds int64, err error
 	}
 }
 
+// awaitLease waits a moment for a lease that is in the table, or will be, but not known to the deadlines: this member
+// has only just become the leader.
+func (h *Host) awaitLease(ctx context.Context, id int64, limit time.Duration) (again bool, err error) {
+	if _, there := h.View().Leases.Get(id); !there && h.acts() {
+		return false, nil
+	}
+	if h.now() > limit {
+		return false, wire.ErrTimeoutWaitAppliedIndex
+	}
+	return true, h.pause(ctx, 10*time.Millisecond)
+}
+
 // Remaining is how long a lease has left, negative once it is over. known is false for a lease that is not there.
 func (h *Host) Remaining(ctx context.Context, id int64) (left time.Duration, known bool, err error) {
 	for limit := h.now() + applyWait; ; {
-		if h.leadTerm.Load() == 0 {
-			if err := h.awaitLeadership(ctx); err != nil {
-				return 0, false, err
-			}
+		if !h.IsLeader() {
+			err := h.askLeader(ctx, func(ctx context.Context, url string) error {
+				r, err := h.cfg.Others.TimeToLive(ctx, url, id, false)
+				left, known = time.Duration(r.GetTTL())*time.Second, err == nil && r.GetTTL() >= 0
+				return err
+			})
+			return left, known, err
 		}
 		h.leaseMu.Lock()
 		left, known = h.deadlines.Remaining(h.now(), id)
 		h.leaseMu.Unlock()
-		if !known {
-			if _, there := h.View().Leases.Get(id); there {
-				if h.now() > limit {
-					return 0, false, wire.ErrTimeoutWaitAppliedIndex
-				}
-				if err := h.pause(ctx, 10*time.Millisecond); err != nil {
-					return 0, false, err
-				}
-				continue
-			}
+		if known && h.acts() {
+			return left, known, nil
 		}
-		return left, known, nil
-	}
-}
-
-// awaitLeadership waits until this member leads: the leader is the only one that watches leases.
-func (h *Host) awaitLeadership(ctx context.Context) error {
-	limit := h.now() + h.RequestTimeout()
-	for h.leadTerm.Load() == 0 {
-		if h.now() > limit {
-			return wire.ErrTimeout
-		}
-		if err := h.pause(ctx, 10*time.Millisecond); err != nil {
-			return err
+		again, err := h.awaitLease(ctx, id, limit)
+		if err != nil || !again {
+			return 0, false, err
 		}
 	}
-	return nil
 }
 
 func (h *Host) pause(ctx context.Context, d time.Duration) error {

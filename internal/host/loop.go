@@ -3,14 +3,12 @@ package host
 import (
 	"errors"
 	"fmt"
-	"syscall"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/cairn-kv/cairn/internal/node"
 	"github.com/cairn-kv/cairn/internal/wire"
@@ -29,119 +27,196 @@ type (
 	}
 	readRequest   struct{ r *read }
 	persistCommit struct{}
+	inspect       struct{ f func(*node.Node) }
+	confChange    struct{ cc *raftpb.ConfChange }
 )
+
+// looper is what the loop keeps between its rounds.
+type looper struct {
+	*Host
+	out      node.Output
+	reads    reads
+	box      []any
+	commit   *raftpb.HardState // not given to the log yet
+	writes   writes
+	stalled  bool // the disk does not answer
+	slow     slowness
+	conf     []*raftpb.ConfChange // membership changes that wait for a leader
+	lastScan time.Duration
+}
 
 // loop owns the node.
 func (h *Host) loop() {
 	defer h.wg.Done()
-	ticker := time.NewTicker(h.cfg.Tick)
-	defer ticker.Stop()
-	var out node.Output
-	var box []any
-	reads := reads{waiting: map[node.ReadTicket]*read{}}
-	appends := 0
-	var commit *raftpb.HardState // not given to the log yet
-	lastScan := time.Duration(0)
+	l := &looper{Host: h, reads: reads{waiting: map[node.ReadTicket]*read{}}}
+	timer := time.NewTimer(h.cfg.Tick)
+	defer timer.Stop()
 	for {
+		var err error
 		select {
 		case <-h.stop:
-			reads.failAll(wire.ErrStopped)
+			l.reads.failAll(wire.ErrStopped)
 			return
 		case <-h.loopBox.wake:
 		case <-h.queue.wake:
-		case <-ticker.C:
-			now := h.now()
-			h.node.Tick(now)
-			if now-lastScan >= leaseScan {
-				lastScan = now
-				h.scanLeases(now)
-				h.queue.expire(now, wire.ErrTimeout)
-				reads.expire(now)
-			}
+		case m := <-h.inbox:
+			err = l.receive(m)
+		case <-timer.C:
+			l.tick()
 		}
-		box = h.loopBox.take(box)
-		for _, m := range box {
-			var err error
-			switch m := m.(type) {
-			case appended:
-				appends--
-				err = h.node.Appended(m.job)
-			case applied:
-				if err = h.node.Applied(m.job, m.conf); err == nil {
-					err = h.node.Trim()
-				}
-			case readRequest:
-				h.node.Read(reads.add(m.r))
-			case persistCommit:
-				if commit != nil {
-					h.logBox.put(&node.AppendJob{HardState: commit})
-					appends++
-					commit = nil
-				}
-			}
-			if err != nil {
-				h.fail(fmt.Errorf("cairn: raft refused its own work: %w", err))
-				return
-			}
+		if err == nil {
+			err = l.round()
 		}
-		if appends < maxAppends && h.failure.Load() == nil {
-			h.proposeQueued()
+		if err != nil {
+			h.fail(fmt.Errorf("cairn: raft refused its own work: %w", err))
+			return
 		}
-		for again := true; again; {
-			again = false
-			h.node.Drain(&out)
-			h.notices(&out)
-			reads.done(out.Reads)
-			if out.Apply != nil {
-				h.applies.put(applyWork{job: out.Apply})
-			}
-			switch j := out.Append; {
-			case j == nil:
-			case j.OnlyCommit():
-				// Only the commit index moved. It need not be durable, so it rides with the next entries.
-				commit = j.HardState
-				if err := h.node.Appended(j); err != nil {
-					h.fail(fmt.Errorf("cairn: raft refused its own work: %w", err))
-					return
-				}
-				again = true
-			default:
-				if j.HardState == nil {
-					j.HardState = commit
-				}
-				commit = nil
-				appends++
-				h.logBox.put(j)
-			}
-		}
-		reads.release(h.machine.View().Applied)
-		s := h.node.Status()
-		h.commit.Store(s.Commit)
-		h.term.Store(s.Term)
+		timer.Reset(max(h.node.NextTick()-h.now(), 0))
 	}
 }
 
-// proposeQueued steps everything that waits as one message. Without a leader it goes on waiting.
-func (h *Host) proposeQueued() {
-	cmds := h.queue.take()
-	if len(cmds) == 0 {
-		return
+func (l *looper) tick() {
+	now := l.now()
+	l.node.Tick(now)
+	l.watchDisk(now)
+	if now-l.lastScan >= leaseScan {
+		l.lastScan = now
+		l.scanLeases(now)
+		l.queue.expire(now, l.timeoutSince)
+		l.reads.expire(now)
+		l.conf = slices.DeleteFunc(l.conf, func(cc *raftpb.ConfChange) bool { return !l.queue.awaits(cc.GetId()) })
+		l.announceAgain(now)
 	}
-	err := h.node.Propose(cmds)
-	switch {
-	case err == nil:
-	case errors.Is(err, raft.ErrProposalDropped) && h.lead.Load() == 0:
-		h.queue.putBack(cmds)
-	default:
-		h.queue.drop(cmds, err)
+}
+
+// receive steps a message of a peer, and those behind it.
+func (l *looper) receive(m *raftpb.Message) error {
+	for range inboxSize {
+		err := l.node.Receive(m)
+		if errors.Is(err, raft.ErrProposalDropped) {
+			l.keep(m)
+		}
+		select {
+		case m = <-l.inbox:
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// keep puts what a peer proposed beside what waits here: it is proposed when there is a leader that takes it.
+func (l *looper) keep(m *raftpb.Message) {
+	var cmds [][]byte
+	for _, e := range m.GetEntries() {
+		if e.GetType() == raftpb.EntryNormal {
+			cmds = append(cmds, e.GetData())
+		}
+	}
+	l.queue.putBack(cmds)
+}
+
+// round does what the messages to the loop ask for and hands out what comes of it.
+func (l *looper) round() error {
+	h := l.Host
+	l.box = h.loopBox.take(l.box)
+	for _, m := range l.box {
+		var err error
+		switch m := m.(type) {
+		case appended:
+			l.written(h.now())
+			err = h.node.Appended(m.job)
+		case applied:
+			if err = h.node.Applied(m.job, m.conf); err == nil {
+				err = h.node.Trim()
+			}
+		case readRequest:
+			h.node.Read(l.reads.add(m.r))
+		case inspect:
+			m.f(h.node)
+		case confChange:
+			l.conf = append(l.conf, m.cc)
+		case persistCommit:
+			if l.commit != nil {
+				l.append(&node.AppendJob{HardState: l.commit})
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(l.writes) < maxAppends && h.failure.Load() == nil {
+		l.proposeQueued()
+	}
+	for again := true; again; {
+		again = false
+		h.node.Drain(&l.out)
+		h.notices(&l.out)
+		l.reads.done(l.out.Reads)
+		if len(l.out.Send) > 0 {
+			h.peers.Send(l.out.Send)
+		}
+		for _, m := range l.out.Snapshots {
+			h.sendSnapshot(m)
+		}
+		if l.out.Apply != nil {
+			h.applies.put(applyWork{job: l.out.Apply})
+		}
+		switch j := l.out.Append; {
+		case j == nil:
+		case j.OnlyCommit():
+			// Only the commit index moved. It need not be durable, so it rides with the next entries.
+			l.commit = j.HardState
+			if err := h.node.Appended(j); err != nil {
+				return err
+			}
+			again = true
+		default:
+			if j.HardState == nil {
+				j.HardState = l.commit
+			}
+			l.append(j)
+		}
+	}
+	l.reads.release(h.machine().View().Applied)
+	s := h.node.Status()
+	h.commit.Store(s.Commit)
+	h.term.Store(s.Term)
+	l.writes.committed(s.Commit, h.now)
+	return nil
+}
+
+// append hands a job to the log.
+func (l *looper) append(j *node.AppendJob) {
+	l.commit = nil
+	w := write{}
+	if n := len(j.Entries); n > 0 {
+		w.last = j.Entries[n-1].GetIndex()
+	}
+	l.writes = append(l.writes, w)
+	l.logBox.put(j)
+}
+
+// proposeQueued steps everything that waits as one message. What is not taken goes on waiting: there is no leader, or
+// leadership is on its way to another member.
+func (l *looper) proposeQueued() {
+	if cmds := l.queue.take(); len(cmds) > 0 {
+		if err := l.node.Propose(cmds); errors.Is(err, raft.ErrProposalDropped) {
+			l.queue.putBack(cmds)
+		} else if err != nil {
+			l.queue.drop(cmds, err)
+		}
+	}
+	for len(l.conf) > 0 && l.lead.Load() != 0 {
+		if err := l.node.ChangeMembers(l.conf[0]); err != nil {
+			return
+		}
+		l.conf = l.conf[1:]
 	}
 }
 
 // drop fails the tickets of commands that raft did not take.
 func (p *proposals) drop(cmds [][]byte, err error) {
-	if errors.Is(err, raft.ErrProposalDropped) {
-		err = wire.ErrProposalDropped
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range cmds {
@@ -163,75 +238,21 @@ func (h *Host) notices(out *node.Output) {
 		h.cfg.Logger.Info("leader changed", "logger", "raft", "leader", n.Leader.String(), "term", n.Term)
 		if n.Leader == h.cfg.MemberID {
 			h.leadTerm.Store(n.Term)
-			continue
+			h.led.began(h.now())
+		} else {
+			h.leadTerm.Store(0)
 		}
-		h.leadTerm.Store(0)
-		h.soleReady.Store(false)
-		h.leaseMu.Lock()
-		h.deadlines.Reset(h.now(), nil)
-		h.leaseMu.Unlock()
-	}
-}
-
-// logger owns the log.
-func (h *Host) logger() {
-	defer h.wg.Done()
-	var jobs []*node.AppendJob
-	var entries []*raftpb.Entry
-	for {
-		select {
-		case <-h.stop:
-			return
-		case <-h.logBox.wake:
-		}
-		jobs = h.logBox.take(jobs)
-		if len(jobs) == 0 {
-			continue
-		}
-		var hs *raftpb.HardState
-		sync := false
-		entries = entries[:0]
-		for _, j := range jobs {
-			entries = append(entries, j.Entries...)
-			if j.HardState != nil {
-				hs = j.HardState
-			}
-			sync = sync || j.MustSync
-		}
-		if err := h.log.Append(hs, entries, sync); err != nil {
-			h.fail(logError(err))
-			return
-		}
-		if hs != nil {
-			h.loggedCommit.Store(hs.GetCommit())
-		}
-		clear(entries)
-		for _, j := range jobs {
-			h.loopBox.put(appended{j})
+		if n.Leader != 0 {
+			h.announce(h.View())
 		}
 	}
-}
-
-func logError(err error) error {
-	if errors.Is(err, syscall.ENOSPC) {
-		return wire.ErrNoSpace
-	}
-	return status.Errorf(codes.Unavailable, "cairn: the log cannot be written: %v", err)
-}
-
-// fail stops writing for good: what is on disk is not known any more. Reads of what was acknowledged go on.
-func (h *Host) fail(err error) {
-	if h.failure.CompareAndSwap(nil, &failure{err}) {
-		h.cfg.Logger.Error("the member has stopped writing and has to be restarted once the cause is removed", "error", err.Error())
-	}
-	h.queue.failAll(err)
 }
 
 const leaseScan = 500 * time.Millisecond
 
 // scanLeases proposes what deadlines ask for.
 func (h *Host) scanLeases(now time.Duration) {
-	if h.leadTerm.Load() == 0 || h.failure.Load() != nil {
+	if !h.acts() || h.failure.Load() != nil {
 		return
 	}
 	h.leaseMu.Lock()

@@ -37,9 +37,9 @@ type proposals struct {
 
 // ticket is one caller's wait for the effect of its command.
 type ticket struct {
-	done     chan struct{}
-	res      machine.Result
-	deadline time.Duration
+	done            chan struct{}
+	res             machine.Result
+	since, deadline time.Duration
 }
 
 func (p *proposals) init(id cluster.ID, maxSize int) {
@@ -68,20 +68,31 @@ func (h *Host) Propose(ctx context.Context, kind wire.Kind, body []byte) (machin
 	if err := h.Failed(); err != nil {
 		return machine.Result{}, err
 	}
-	if h.commit.Load() > h.machine.View().Applied+maxApplyGap {
+	if h.commit.Load() > h.machine().View().Applied+maxApplyGap {
 		return machine.Result{}, wire.ErrTooManyRequests
 	}
-	t := p.pool.Get().(*ticket)
-	t.deadline = h.now() + h.RequestTimeout()
+	t := h.ticket()
 	if err := p.add(c.ID, wire.AppendCommand(make([]byte, 0, n), &c), t); err != nil {
 		return machine.Result{}, err
 	}
+	return h.await(t)
+}
+
+func (h *Host) ticket() *ticket {
+	t := h.queue.pool.Get().(*ticket)
+	t.since = h.now()
+	t.deadline = t.since + h.RequestTimeout()
+	return t
+}
+
+// await waits for the effect of a command.
+func (h *Host) await(t *ticket) (machine.Result, error) {
 	// The wait is not ended by ctx: the ticket is answered within the request timeout in any case, and a channel alone
 	// is cheaper to wait for. A client that has gone does not notice.
 	<-t.done
 	res := t.res
 	t.res = machine.Result{}
-	p.pool.Put(t)
+	h.queue.pool.Put(t)
 	if o, unknown := res.Err.(*outcome); unknown {
 		h.cfg.Metrics.ProposalsFailed.Inc()
 		return machine.Result{}, o.err
@@ -135,10 +146,13 @@ func (p *proposals) take() [][]byte {
 	return q
 }
 
-// putBack returns commands that could not be proposed yet.
+// putBack returns commands that could not be proposed yet. If there is no room, nobody will hear of them again.
 func (p *proposals) putBack(cmds [][]byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed != nil || len(p.queue)+len(cmds) > 2*maxQueue || p.bytes > maxQueueBytes {
+		return
+	}
 	p.queue = append(cmds, p.queue...)
 	for _, c := range cmds {
 		p.bytes += len(c)
@@ -165,17 +179,25 @@ func (p *proposals) deliver(results []machine.Result) {
 	}
 }
 
-// expire fails tickets that have waited too long: whether their commands take effect is open.
-func (p *proposals) expire(now time.Duration, err error) {
+// expire fails tickets that have waited too long: whether their commands take effect is open. why is told when the
+// command was proposed.
+func (p *proposals) expire(now time.Duration, why func(since time.Duration) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, t := range p.tickets {
 		if t.deadline <= now {
 			delete(p.tickets, id)
-			t.res.Err = &outcome{err}
+			t.res.Err = &outcome{why(t.since)}
 			t.done <- struct{}{}
 		}
 	}
+}
+
+// awaits reports whether somebody waits for the effect of a command.
+func (p *proposals) awaits(id uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tickets[id] != nil
 }
 
 // failAll fails every ticket, and those to come if the host stops.

@@ -20,7 +20,7 @@ type read struct {
 
 // Read waits until the view holds everything that was acknowledged before the call.
 func (h *Host) Read(ctx context.Context) error {
-	if h.soleReady.Load() {
+	if h.soleReady.Load() && h.acts() {
 		// The only voter acknowledges a write after it is in the view, and nobody else can.
 		return nil
 	}

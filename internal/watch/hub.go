@@ -161,3 +161,22 @@ func (h *Hub) Stats() (st Stats) {
 	}
 	return st
 }
+
+// Jump tells that the state was replaced by one at a later revision. What lies between was not published: streams read
+// it from history, as far as it goes back.
+func (h *Hub) Jump(rev int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if rev <= h.rev {
+		return
+	}
+	for s := range h.streams {
+		if !s.lagging() {
+			s.lag(h.rev + 1)
+		}
+	}
+	h.rev = rev
+	for s := range h.streams {
+		s.settle(rev)
+	}
+}

@@ -81,6 +81,7 @@ var (
 	ErrTimeoutDueToLeaderFail        = newError(codes.Unavailable, "etcdserver: request timed out, possibly due to previous leader failure")
 	ErrTimeoutDueToConnectionLost    = newError(codes.Unavailable, "etcdserver: request timed out, possibly due to connection lost")
 	ErrTimeoutWaitAppliedIndex       = newError(codes.Unavailable, "etcdserver: request timed out, waiting for the applied index took too long")
+	ErrTimeoutLeaderTransfer         = newError(codes.Unknown, "etcdserver: request timed out, leader transfer took too long")
 	ErrUnhealthy                     = newError(codes.Unavailable, "etcdserver: unhealthy cluster")
 	ErrCorrupt                       = newError(codes.DataLoss, "etcdserver: corrupt cluster")
 	ErrNotSupportedForLearner        = newError(codes.FailedPrecondition, "etcdserver: rpc not supported for learner")

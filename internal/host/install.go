@@ -1,0 +1,165 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/cairn-kv/cairn/internal/engine"
+	"github.com/cairn-kv/cairn/internal/machine"
+)
+
+// Stores makes and removes the databases of a member. One is in use; a snapshot from another member becomes the next.
+type Stores interface {
+	// Receive makes a database of the file that r holds. It is durable when Receive returns, but not in use.
+	Receive(ctx context.Context, index uint64, r io.Reader) (engine.Engine, error)
+	// Open makes a machine of a database that Receive has made.
+	Open(engine.Engine) (*machine.Machine, error)
+	// Use makes the database of an index the one that the next start opens.
+	Use(index uint64) error
+	// Discard removes all databases but the one in use, and those in keep.
+	Discard(keep ...uint64) error
+}
+
+// received holds what was made of a snapshot until raft asks for it, or for another. One is held at a time.
+type received struct {
+	mu    sync.Mutex
+	busy  bool
+	index uint64
+	ready *machine.Machine
+}
+
+var errBusy = errors.New("host: another snapshot is being received")
+
+// ProcessSnapshot takes a snapshot from a peer: the message and the database file behind it. The database is made ready
+// beside the traffic; raft hears of it when all it takes to use it is to exchange one for the other.
+func (h *Host) ProcessSnapshot(ctx context.Context, m *raftpb.Message, image io.Reader) error {
+	index := m.GetSnapshot().GetMetadata().GetIndex()
+	if h.cfg.Stores == nil {
+		return errors.New("host: this member takes no snapshots")
+	}
+	if index <= h.View().Applied {
+		return h.Process(ctx, m) // raft tells the sender how far this member is
+	}
+	r := &h.received
+	r.mu.Lock()
+	if r.busy {
+		r.mu.Unlock()
+		return errBusy
+	}
+	r.busy = true
+	r.mu.Unlock()
+	began := time.Now()
+	mc, err := h.receive(ctx, index, image)
+	r.mu.Lock()
+	r.busy = false
+	old := r.ready
+	if err == nil {
+		r.index, r.ready = index, mc
+	}
+	r.mu.Unlock()
+	if err != nil {
+		h.cfg.Logger.Warn("failed to receive a snapshot", "index", index, "error", err.Error())
+		return err
+	}
+	if old != nil {
+		err = old.Engine().Close()
+	}
+	h.cfg.Logger.Info("received a snapshot", "index", index, "from", fmt.Sprintf("%x", m.GetFrom()), "took", time.Since(began).String())
+	return errors.Join(err, h.Process(ctx, m))
+}
+
+func (h *Host) receive(ctx context.Context, index uint64, image io.Reader) (*machine.Machine, error) {
+	if err := h.cfg.Stores.Discard(); err != nil {
+		return nil, err
+	}
+	eng, err := h.cfg.Stores.Receive(ctx, index, image)
+	if err != nil {
+		return nil, err
+	}
+	mc, err := h.cfg.Stores.Open(eng)
+	if err == nil && mc.Applied() != index {
+		err = fmt.Errorf("host: the snapshot is for index %d, but its database is at %d", index, mc.Applied())
+	}
+	if err != nil {
+		return nil, errors.Join(err, eng.Close())
+	}
+	return mc, nil
+}
+
+// install puts the state of a snapshot in the place of the machine's. Called by the logger, which waits for it.
+func (h *Host) install(s *raftpb.Snapshot) error {
+	index := s.GetMetadata().GetIndex()
+	h.received.mu.Lock()
+	mc := h.received.ready
+	if mc == nil || h.received.index != index {
+		h.received.mu.Unlock()
+		return fmt.Errorf("host: raft wants the snapshot at index %d, which is not here", index)
+	}
+	h.received.ready = nil
+	h.received.mu.Unlock()
+	if err := h.cfg.Stores.Use(index); err != nil {
+		return err
+	}
+	if err := h.call(context.Background(), func() { h.replace(mc) }); err != nil {
+		return err
+	}
+	h.cfg.Logger.Info("installed a snapshot", "index", index, "revision", h.KV().Rev())
+	return h.log.Release(index)
+}
+
+// replace exchanges the machine. Called by the applier. Readers that are at work go on with the old state for a while.
+func (h *Host) replace(mc *machine.Machine) {
+	old := h.state.Swap(mc)
+	h.retired.add(old.Engine(), h.now())
+	v := mc.View()
+	h.membersChanged(v)
+	h.peers.SetPeers(v.Cluster.Members())
+	h.leaseMu.Lock()
+	h.deadlines.Reset(h.now(), v.Leases.Each)
+	close(h.leaseGone)
+	h.leaseGone = make(chan struct{})
+	h.leaseMu.Unlock()
+	h.compactions.done(nil, mc.Compacted())
+	h.hub.Jump(v.KV.Rev())
+	h.announced(v)
+}
+
+// retireAfter is how long a replaced database stays open for those that read from it.
+const retireAfter = 30 * time.Second
+
+// retired are databases that were replaced.
+type retired struct {
+	mu   sync.Mutex
+	list []retiree
+}
+
+type retiree struct {
+	eng   engine.Engine
+	since time.Duration
+}
+
+func (r *retired) add(e engine.Engine, now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, retiree{e, now})
+}
+
+// close closes all that are left.
+func (r *retired) close() error { return r.closeOld(1<<63 - 1) }
+
+// closeOld closes those that have been replaced for long enough.
+func (r *retired) closeOld(now time.Duration) (err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.list) > 0 && now-r.list[0].since >= retireAfter {
+		err = errors.Join(err, r.list[0].eng.Close())
+		r.list = r.list[1:]
+	}
+	return err
+}

@@ -1,0 +1,96 @@
+package host
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/membershippb"
+
+	"github.com/cairn-kv/cairn/internal/cluster"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+const (
+	versionsEvery = 4 * time.Second
+	versionWithin = time.Second
+	// firstVersion is the cluster's version as long as not all members have told theirs.
+	firstVersion = "3.0.0"
+)
+
+// versions agrees on the cluster's version: the lowest of all members', once all are known, and never lower than it was.
+func (h *Host) versions() {
+	defer h.wg.Done()
+	ticker := time.NewTicker(versionsEvery)
+	defer ticker.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-h.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for {
+		select {
+		case <-h.stop:
+			return
+		case <-h.newTerm:
+		case <-ticker.C:
+		}
+		if !h.acts() || h.Failed() != nil {
+			continue
+		}
+		now := h.View().Cluster.Version()
+		lowest, all := h.lowestVersion(ctx)
+		switch {
+		case all && wire.CompareVersions(lowest, now) > 0:
+			h.setVersion(lowest)
+		case now == "":
+			h.setVersion(firstVersion)
+		}
+	}
+}
+
+func (h *Host) setVersion(v string) {
+	h.proposeOwn(wire.KindClusterVersionSet, &membershippb.ClusterVersionSetRequest{Ver: v})
+}
+
+// lowestVersion asks every member; all is false if one does not answer.
+func (h *Host) lowestVersion(ctx context.Context) (lowest string, all bool) {
+	ctx, cancel := context.WithTimeout(ctx, versionWithin)
+	defer cancel()
+	members := h.View().Cluster.Members()
+	answers := make([]string, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		wg.Go(func() { answers[i] = h.versionOf(ctx, m) })
+	}
+	wg.Wait()
+	for _, v := range answers {
+		v = wire.MinorVersion(v)
+		if v == "" {
+			return "", false
+		}
+		if lowest == "" || wire.CompareVersions(v, lowest) < 0 {
+			lowest = v
+		}
+	}
+	return lowest, true
+}
+
+func (h *Host) versionOf(ctx context.Context, m cluster.Member) string {
+	if m.ID == h.cfg.MemberID {
+		return h.cfg.Version
+	}
+	if h.cfg.Others == nil {
+		return ""
+	}
+	for _, url := range m.PeerURLs {
+		if server, _, err := h.cfg.Others.Version(ctx, url); err == nil {
+			return server
+		}
+	}
+	return ""
+}
