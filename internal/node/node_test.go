@@ -131,6 +131,34 @@ func TestNothingIsAppliedBeforeItIsDurable(t *testing.T) {
 	require.Equal(t, []string{"a", "b", "c"}, m.applied)
 }
 
+// A follower is told of a commit while the entries before it are on their way to its disk.
+func TestCommitDoesNotAnswerForEntriesThatAreNotDurable(t *testing.T) {
+	m := &member{t: t}
+	m.start(2, voters(1, 2, 3))
+	m.work()
+	m.held = true
+	entry := func(i uint64) *raftpb.Entry {
+		return &raftpb.Entry{Index: &i, Term: new(uint64(1)), Data: []byte{byte(i)}}
+	}
+	app := func(prev, term, commit uint64, entries ...*raftpb.Entry) *raftpb.Message {
+		return &raftpb.Message{Type: raftpb.MsgApp.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(1)),
+			Index: &prev, LogTerm: &term, Commit: &commit, Entries: entries}
+	}
+	require.NoError(t, m.node.Receive(app(0, 0, 0, entry(1), entry(2))))
+	m.work()
+	require.NoError(t, m.node.Receive(app(2, 1, 2)))
+	m.work()
+	require.Len(t, m.waiting, 2)
+	require.False(t, m.waiting[1].OnlyCommit())
+	require.Empty(t, m.applied)
+	for _, r := range m.out {
+		require.NotEqual(t, raftpb.MsgAppResp, r.GetType(), "acknowledged before it is durable")
+	}
+	m.held = false
+	m.work()
+	require.Equal(t, []string{"\x01", "\x02"}, m.applied)
+}
+
 func TestProposeWithoutALeaderIsRefused(t *testing.T) {
 	m := &member{t: t}
 	m.start(1, voters(1, 2, 3))

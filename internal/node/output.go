@@ -31,9 +31,10 @@ type AppendJob struct {
 	responses []*raftpb.Message
 }
 
-// OnlyCommit reports that the job holds nothing but a moved commit index, which need not be durable.
+// OnlyCommit reports that the job holds nothing but a moved commit index, which need not be durable, and that nothing
+// waits for it: what answers jobs before it must not overtake them.
 func (j *AppendJob) OnlyCommit() bool {
-	return len(j.Entries) == 0 && j.Snapshot == nil && !j.MustSync && j.HardState != nil
+	return len(j.Entries) == 0 && j.Snapshot == nil && !j.MustSync && j.HardState != nil && len(j.responses) == 0
 }
 
 // ApplyJob holds committed entries for the machine.
