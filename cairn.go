@@ -19,10 +19,9 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
-	"github.com/cairn-kv/cairn/internal/engine/gentle"
-	"github.com/cairn-kv/cairn/internal/engine/pebble"
 	"github.com/cairn-kv/cairn/internal/host"
 	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/peer"
 	"github.com/cairn-kv/cairn/internal/v3rpc"
 	"github.com/cairn-kv/cairn/internal/vfs"
 	"github.com/cairn-kv/cairn/internal/wal"
@@ -33,16 +32,19 @@ const Version = "3.7.3"
 
 // Server is a running member.
 type Server struct {
-	cfg      Config
-	log      *slog.Logger
-	logFiles []io.Closer
-	host     *host.Host
-	rpc      *v3rpc.Server
-	registry *prometheus.Registry
-	serving  *serving
-	heap     *heapTuner
-	compact  *autoCompactor
-	started  time.Time
+	cfg         Config
+	log         *slog.Logger
+	logFiles    []io.Closer
+	host        *host.Host
+	peers       *peer.Transport
+	others      *peer.Client
+	rpc         *v3rpc.Server
+	registry    *prometheus.Registry
+	serving     *serving
+	peerServing *peerServing
+	heap        *heapTuner
+	compact     *autoCompactor
+	started     time.Time
 }
 
 // Start opens or creates the data directory, starts the member and begins to serve once it is ready. It returns when
@@ -76,25 +78,36 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 		closeAll(listeners)
 		return nil, err
 	}
-	bound := append(slices.Clone(listeners), metrics...)
+	peers, err := listen(cfg.ListenPeerURLs)
+	if err != nil {
+		closeAll(append(listeners, metrics...))
+		return nil, err
+	}
+	bound := slices.Concat(listeners, metrics, peers)
 	s.heap = startHeapTuner()
 	defer func() {
 		if err != nil {
 			s.heap.stop()
 		}
 	}()
-	if err := s.open(); err != nil {
+	if err := s.open(ctx); err != nil {
 		closeAll(bound)
 		return nil, err
 	}
+	s.servePeers(peers)
 	select {
 	case <-s.host.Ready():
+	case <-s.host.Departed():
+		err = errors.New("the member has been permanently removed from the cluster")
 	case <-ctx.Done():
-		closeAll(bound)
-		return nil, errors.Join(ctx.Err(), s.host.Stop())
+		err = ctx.Err()
+	}
+	if err != nil {
+		closeAll(append(listeners, metrics...))
+		return nil, errors.Join(err, s.host.Stop(), s.peerServing.stop())
 	}
 	if err := s.serve(listeners, metrics); err != nil {
-		return nil, errors.Join(err, s.host.Stop())
+		return nil, errors.Join(err, s.host.Stop(), s.peerServing.stop())
 	}
 	keep, _ := s.cfg.compaction() // Validate has seen it
 	s.compact = startCompactor(s.host, keep, s.log.Warn)
@@ -103,7 +116,7 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 }
 
 // open brings log, database and machine together and starts the host.
-func (s *Server) open() (err error) {
+func (s *Server) open(ctx context.Context) (err error) {
 	cfg := &s.cfg
 	fs := vfs.OS()
 	dir := filepath.Join(cfg.DataDir, "member")
@@ -115,10 +128,10 @@ func (s *Server) open() (err error) {
 		walDir = filepath.Join(dir, "wal")
 	}
 	fresh := !wal.Exists(fs, walDir)
-	var me cluster.Member
-	var clusterID cluster.ID
+	s.others = peer.NewClient(nil, askWithin)
+	begin := &origin{}
 	if fresh { // later on, the log tells, whatever the options are
-		if me, clusterID, err = cfg.identity(); err != nil {
+		if begin, err = cfg.origin(ctx, s.others); err != nil {
 			return err
 		}
 	}
@@ -132,8 +145,8 @@ func (s *Server) open() (err error) {
 			metrics.WALBytes.Add(float64(n))
 		}}
 	if fresh {
-		s.log.Info("starting local member", "local-member-id", me.ID.String(), "cluster-id", clusterID.String(), "name", cfg.Name)
-		if err := bootstrap(fs, walDir, me, clusterID, walOpts); err != nil {
+		s.log.Info("starting local member", "local-member-id", begin.me.ID.String(), "cluster-id", begin.id.String(), "name", cfg.Name, "joining", begin.join)
+		if err := begin.create(fs, walDir, walOpts); err != nil {
 			return err
 		}
 	}
@@ -150,18 +163,15 @@ func (s *Server) open() (err error) {
 	if rec.Repaired != nil {
 		s.log.Warn("the log's end was torn and has been repaired", "repair", fmt.Sprint(*rec.Repaired))
 	}
-	eng, err := pebble.Open(fs, filepath.Join(dir, "db"), pebble.Options{})
+	st := &stores{fs: fs, dir: dir, cfg: machine.Config{MinLeaseTTLSeconds: cfg.minLeaseTTL(), MaxLearners: cfg.MaxLearners}}
+	m, err := st.open(rec.Start.Index)
 	if err != nil {
 		return err
 	}
-	opened = append(opened, eng)
-	m, err := machine.Open(machine.Config{MinLeaseTTLSeconds: cfg.minLeaseTTL(), MaxLearners: cfg.MaxLearners}, gentle.Wrap(eng))
-	if err != nil {
-		return err
-	}
+	opened = append(opened, m.Engine())
 	if m.Applied() < rec.Start.Index {
 		return fmt.Errorf("cairn: the database in %s is missing or older (index %d) than the log in %s, which starts at index %d: restore the data directory from a backup",
-			filepath.Join(dir, "db"), m.Applied(), walDir, rec.Start.Index)
+			dir, m.Applied(), walDir, rec.Start.Index)
 	}
 	s.log.Info("opened data directory", "dir", cfg.DataDir, "applied-index", m.Applied(), "log-entries", len(rec.Entries),
 		"revision", m.View().KV.Rev(), "took", time.Since(s.started).String())
@@ -170,7 +180,9 @@ func (s *Server) open() (err error) {
 		Name: cfg.Name, ClientURLs: urlStrings(cfg.AdvertiseClientURLs), Version: Version,
 		Tick: cfg.HeartbeatInterval, ElectionTicks: cfg.electionTicks(), PreVote: cfg.PreVote,
 		MaxRequestBytes: cfg.MaxRequestBytes, QuotaBytes: cfg.quota(), DataDir: cfg.DataDir, FS: fs,
+		KeepEntries: cfg.KeepEntries, StrictChecks: cfg.StrictReconfigCheck,
 		Machine: m, Log: log, Recovered: rec, Logger: s.log, Metrics: metrics,
+		Connect: s.connect, Peers: begin.members, Others: s.others, Stores: st,
 	})
 	if err != nil {
 		return err
@@ -184,21 +196,28 @@ func (s *Server) open() (err error) {
 	return nil
 }
 
-// bootstrap makes the log of a new cluster's first member.
-func bootstrap(fs vfs.FS, dir string, me cluster.Member, id cluster.ID, o wal.Options) error {
+// create makes the log of a member that begins. All first members begin with the same entries; one that joins has none.
+func (o *origin) create(fs vfs.FS, dir string, opts wal.Options) error {
 	if err := makeDir(fs, filepath.Dir(dir)); err != nil {
 		return err
 	}
-	entries, err := cluster.BootstrapEntries([]cluster.Member{me})
-	if err != nil {
-		return err
+	log, err := wal.Create(fs, dir, wal.Metadata{NodeID: uint64(o.me.ID), ClusterID: uint64(o.id)}, opts)
+	if err != nil || o.join {
+		return errors.Join(err, closeLog(log))
 	}
-	log, err := wal.Create(fs, dir, wal.Metadata{NodeID: uint64(me.ID), ClusterID: uint64(id)}, o)
+	entries, err := cluster.BootstrapEntries(o.members)
 	if err != nil {
-		return err
+		return errors.Join(err, log.Close())
 	}
 	hs := &raftpb.HardState{Term: new(uint64(1)), Vote: new(uint64(0)), Commit: new(uint64(len(entries)))}
 	return errors.Join(log.Append(hs, entries, true), log.Close())
+}
+
+func closeLog(l *wal.Log) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
 }
 
 // makeDir makes a directory and makes its name durable, with those of the directories above that it had to make: what
@@ -232,7 +251,7 @@ func (s *Server) Stop() error {
 	s.compact.stop()
 	s.heap.stop()
 	s.serving.stop(s.rpc, s.host.RequestTimeout())
-	err := s.host.Stop()
+	err := errors.Join(s.host.Stop(), s.peerServing.stop())
 	closeAll(s.logFiles)
 	return err
 }

@@ -16,6 +16,8 @@ type Config struct {
 	HeartbeatInterval, ElectionTimeout time.Duration
 	PreVote                            bool
 	MaxLearners                        int
+	StrictReconfigCheck                bool
+	KeepEntries                        uint64 // applied log entries kept in memory for slow members
 
 	ListenClientURLs, ListenPeerURLs, ListenMetricsURLs      []url.URL
 	AdvertiseClientURLs, InitialAdvertisePeerURLs            []url.URL

@@ -24,6 +24,8 @@ func options() []option {
 		millis("election-timeout", "1000", "Milliseconds without a leader before an election.", func(c *Config) *time.Duration { return &c.ElectionTimeout }),
 		boolean("pre-vote", "true", "Ask before an election whether it could be won.", func(c *Config) *bool { return &c.PreVote }),
 		number("max-learners", "1", "Most learners a cluster may have.", func(c *Config) *int { return &c.MaxLearners }),
+		boolean("strict-reconfig-check", "true", "Refuse membership changes that would endanger the quorum.", func(c *Config) *bool { return &c.StrictReconfigCheck }),
+		count("snapshot-catchup-entries", "5000", "Applied log entries kept in memory for slow members.", 63, func(c *Config, n uint64) { c.KeepEntries = n }),
 		urls("listen-client-urls", "http://localhost:2379", "URLs to serve clients on.", func(c *Config) *[]url.URL { return &c.ListenClientURLs }),
 		urls("listen-peer-urls", "http://localhost:2380", "URLs to serve other members on.", func(c *Config) *[]url.URL { return &c.ListenPeerURLs }),
 		urls("listen-metrics-urls", "", "More URLs to serve /metrics and /health on.", func(c *Config) *[]url.URL { return &c.ListenMetricsURLs }),
@@ -54,7 +56,7 @@ func options() []option {
 		word("feature-gates", "", "Names of etcd's feature gates with true or false; they have no effect.", checkFeatureGates, func(*Config) *string { return new(string) }),
 
 		ignoredNumber("snapshot-count", "10000"), ignoredNumber("max-snapshots", "5"), ignoredNumber("max-wals", "5"),
-		ignoredNumber("snapshot-catchup-entries", "5000"), ignoredBool("strict-reconfig-check", "true"), ignoredBool("initial-election-tick-advance", "true"),
+		ignoredBool("initial-election-tick-advance", "true"),
 		ignoredDuration("backend-batch-interval", "0"), ignoredNumber("backend-batch-limit", "0"), ignoredText("backend-bbolt-freelist-type", "map"),
 		ignoredNumber("bootstrap-defrag-threshold-megabytes", "0"), ignoredBool("memory-mlock", "false"),
 		ignoredNumber("compaction-batch-limit", "1000"), ignoredDuration("compaction-sleep-interval", "10ms"),

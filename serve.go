@@ -248,3 +248,41 @@ func (l *queueListener) Close() error {
 }
 
 func (l *queueListener) Addr() net.Addr { return l.addr }
+
+// peerServing is the listeners that other members connect to.
+type peerServing struct {
+	http *webServer
+	wg   sync.WaitGroup
+	ls   []net.Listener
+}
+
+// servePeers takes the listeners over. They are served before clients are: members need each other to get ready.
+func (s *Server) servePeers(ls []net.Listener) {
+	p := &peerServing{http: newWebServer(s.peers.Handler(), s.log), ls: ls}
+	s.peerServing = p
+	for _, l := range ls {
+		s.log.Info("serving peer traffic insecurely", "address", l.Addr().String())
+		p.wg.Add(1)
+		go func() {
+			defer p.wg.Done()
+			if err := p.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				s.log.Error("serving peers has ended", "address", l.Addr().String(), "error", err.Error())
+			}
+		}()
+	}
+}
+
+// stop ends what peers are being told. The transport has ended its streams before.
+func (p *peerServing) stop() error {
+	err := p.http.Close()
+	p.wg.Wait()
+	return err
+}
+
+// PeerAddrs are the addresses that other members are served on.
+func (s *Server) PeerAddrs() (out []net.Addr) {
+	for _, l := range s.peerServing.ls {
+		out = append(out, l.Addr())
+	}
+	return out
+}

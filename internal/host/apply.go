@@ -86,7 +86,10 @@ func (h *Host) apply(job *node.ApplyJob, eff *machine.Effects) bool {
 	h.hub.Publish(v.KV.Rev(), eff.Changes)
 	h.cfg.Metrics.Events.Add(float64(len(eff.Changes)))
 	h.queue.deliver(eff.Results)
-	h.loopBox.put(applied{job, eff.Conf})
+	if eff.NewTerm != 0 {
+		h.queue.again(eff.NewTerm)
+	}
+	h.loopBox.put(applied{job, eff.Conf, eff.NewTerm})
 	h.announced(v)
 	return true
 }

@@ -295,7 +295,7 @@ func (h *Host) Stop() error {
 		if h.Failed() == nil {
 			err = h.flush()
 		}
-		err = errors.Join(err, h.machine().Engine().Close(), h.retired.close(), h.log.Close())
+		err = errors.Join(err, h.received.close(), h.retired.close(), h.machine().Engine().Close(), h.log.Close())
 	})
 	return err
 }

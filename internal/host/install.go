@@ -12,18 +12,16 @@ import (
 
 	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/wire"
 )
 
-// Stores makes and removes the databases of a member. One is in use; a snapshot from another member becomes the next.
+// Stores makes the databases of a member. One is in use; a snapshot from another member becomes the next. A database
+// that is closed and not in use is removed.
 type Stores interface {
-	// Receive makes a database of the file that r holds. It is durable when Receive returns, but not in use.
-	Receive(ctx context.Context, index uint64, r io.Reader) (engine.Engine, error)
-	// Open makes a machine of a database that Receive has made.
-	Open(engine.Engine) (*machine.Machine, error)
+	// Receive makes a database of the file that r holds and opens it. It is durable, but not in use.
+	Receive(ctx context.Context, index uint64, r io.Reader) (*machine.Machine, error)
 	// Use makes the database of an index the one that the next start opens.
 	Use(index uint64) error
-	// Discard removes all databases but the one in use, and those in keep.
-	Discard(keep ...uint64) error
 }
 
 // received holds what was made of a snapshot until raft asks for it, or for another. One is held at a time.
@@ -53,12 +51,17 @@ func (h *Host) ProcessSnapshot(ctx context.Context, m *raftpb.Message, image io.
 		return errBusy
 	}
 	r.busy = true
+	old := r.ready // raft did not want it, or did not hear of it
+	r.ready = nil
 	r.mu.Unlock()
 	began := time.Now()
-	mc, err := h.receive(ctx, index, image)
+	err := r.drop(old)
+	var mc *machine.Machine
+	if err == nil {
+		mc, err = h.receive(ctx, index, image)
+	}
 	r.mu.Lock()
 	r.busy = false
-	old := r.ready
 	if err == nil {
 		r.index, r.ready = index, mc
 	}
@@ -67,29 +70,32 @@ func (h *Host) ProcessSnapshot(ctx context.Context, m *raftpb.Message, image io.
 		h.cfg.Logger.Warn("failed to receive a snapshot", "index", index, "error", err.Error())
 		return err
 	}
-	if old != nil {
-		err = old.Engine().Close()
-	}
 	h.cfg.Logger.Info("received a snapshot", "index", index, "from", fmt.Sprintf("%x", m.GetFrom()), "took", time.Since(began).String())
-	return errors.Join(err, h.Process(ctx, m))
+	return h.Process(ctx, m)
+}
+
+func (r *received) drop(m *machine.Machine) error {
+	if m == nil {
+		return nil
+	}
+	return m.Engine().Close()
+}
+
+// close drops what was received and never asked for.
+func (r *received) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.ready
+	r.ready = nil
+	return r.drop(m)
 }
 
 func (h *Host) receive(ctx context.Context, index uint64, image io.Reader) (*machine.Machine, error) {
-	if err := h.cfg.Stores.Discard(); err != nil {
-		return nil, err
-	}
-	eng, err := h.cfg.Stores.Receive(ctx, index, image)
-	if err != nil {
-		return nil, err
-	}
-	mc, err := h.cfg.Stores.Open(eng)
+	mc, err := h.cfg.Stores.Receive(ctx, index, image)
 	if err == nil && mc.Applied() != index {
-		err = fmt.Errorf("host: the snapshot is for index %d, but its database is at %d", index, mc.Applied())
+		err = errors.Join(fmt.Errorf("host: the snapshot is for index %d, but its database is at %d", index, mc.Applied()), mc.Engine().Close())
 	}
-	if err != nil {
-		return nil, errors.Join(err, eng.Close())
-	}
-	return mc, nil
+	return mc, err
 }
 
 // install puts the state of a snapshot in the place of the machine's. Called by the logger, which waits for it.
@@ -125,6 +131,7 @@ func (h *Host) replace(mc *machine.Machine) {
 	close(h.leaseGone)
 	h.leaseGone = make(chan struct{})
 	h.leaseMu.Unlock()
+	h.queue.lost(wire.ErrTimeout) // the snapshot may hold their effects
 	h.compactions.done(nil, mc.Compacted())
 	h.hub.Jump(v.KV.Rev())
 	h.announced(v)

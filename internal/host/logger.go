@@ -33,6 +33,9 @@ func (h *Host) logger() {
 			}
 			err := h.write(left[:n], entries)
 			clear(entries)
+			if errors.Is(err, ErrStopping) {
+				return
+			}
 			if err != nil {
 				h.fail(logError(err))
 				return
@@ -101,10 +104,12 @@ func logError(err error) error {
 	return status.Errorf(codes.Unavailable, "cairn: the log cannot be written: %v", err)
 }
 
-// fail stops writing for good: what is on disk is not known any more. Reads of what was acknowledged go on.
+// fail stops writing for good: what is on disk is not known any more. Reads of what was acknowledged go on, and another
+// member has to lead.
 func (h *Host) fail(err error) {
 	if h.failure.CompareAndSwap(nil, &failure{err}) {
 		h.cfg.Logger.Error("the member has stopped writing and has to be restarted once the cause is removed", "error", err.Error())
 	}
 	h.queue.failAll(err)
+	h.loopBox.put(inspect{func(n *node.Node) { n.SetStalled(true) }})
 }

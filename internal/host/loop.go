@@ -22,8 +22,9 @@ const maxAppends = 1
 type (
 	appended struct{ job *node.AppendJob }
 	applied  struct {
-		job  *node.ApplyJob
-		conf []*raftpb.ConfChange
+		job     *node.ApplyJob
+		conf    []*raftpb.ConfChange
+		newTerm uint64 // as in machine.Effects
 	}
 	readRequest   struct{ r *read }
 	persistCommit struct{}
@@ -41,8 +42,17 @@ type looper struct {
 	writes   writes
 	stalled  bool // the disk does not answer
 	slow     slowness
-	conf     []*raftpb.ConfChange // membership changes that wait for a leader
+	conf     []confWait
 	lastScan time.Duration
+
+	kept      []*raftpb.Message // proposals of peers that came while leadership was moving; bounded as the queue is
+	keptBytes int
+}
+
+// confWait is a membership change without an effect yet, and the term it was proposed in, 0 if it was not.
+type confWait struct {
+	cc   *raftpb.ConfChange
+	term uint64
 }
 
 // loop owns the node.
@@ -52,7 +62,6 @@ func (h *Host) loop() {
 	timer := time.NewTimer(h.cfg.Tick)
 	defer timer.Stop()
 	for {
-		var err error
 		select {
 		case <-h.stop:
 			l.reads.failAll(wire.ErrStopped)
@@ -60,14 +69,11 @@ func (h *Host) loop() {
 		case <-h.loopBox.wake:
 		case <-h.queue.wake:
 		case m := <-h.inbox:
-			err = l.receive(m)
+			l.receive(m)
 		case <-timer.C:
 			l.tick()
 		}
-		if err == nil {
-			err = l.round()
-		}
-		if err != nil {
+		if err := l.round(); err != nil {
 			h.fail(fmt.Errorf("cairn: raft refused its own work: %w", err))
 			return
 		}
@@ -84,36 +90,21 @@ func (l *looper) tick() {
 		l.scanLeases(now)
 		l.queue.expire(now, l.timeoutSince)
 		l.reads.expire(now)
-		l.conf = slices.DeleteFunc(l.conf, func(cc *raftpb.ConfChange) bool { return !l.queue.awaits(cc.GetId()) })
+		l.conf = slices.DeleteFunc(l.conf, func(c confWait) bool { return !l.queue.awaits(c.cc.GetId()) })
 		l.announceAgain(now)
 	}
 }
 
 // receive steps a message of a peer, and those behind it.
-func (l *looper) receive(m *raftpb.Message) error {
+func (l *looper) receive(m *raftpb.Message) {
 	for range inboxSize {
-		err := l.node.Receive(m)
-		if errors.Is(err, raft.ErrProposalDropped) {
-			l.keep(m)
-		}
+		l.step(m)
 		select {
 		case m = <-l.inbox:
 		default:
-			return nil
+			return
 		}
 	}
-	return nil
-}
-
-// keep puts what a peer proposed beside what waits here: it is proposed when there is a leader that takes it.
-func (l *looper) keep(m *raftpb.Message) {
-	var cmds [][]byte
-	for _, e := range m.GetEntries() {
-		if e.GetType() == raftpb.EntryNormal {
-			cmds = append(cmds, e.GetData())
-		}
-	}
-	l.queue.putBack(cmds)
 }
 
 // round does what the messages to the loop ask for and hands out what comes of it.
@@ -130,12 +121,17 @@ func (l *looper) round() error {
 			if err = h.node.Applied(m.job, m.conf); err == nil {
 				err = h.node.Trim()
 			}
+			for i := range l.conf {
+				if c := &l.conf[i]; c.term < m.newTerm {
+					c.term = 0
+				}
+			}
 		case readRequest:
 			h.node.Read(l.reads.add(m.r))
 		case inspect:
 			m.f(h.node)
 		case confChange:
-			l.conf = append(l.conf, m.cc)
+			l.conf = append(l.conf, confWait{cc: m.cc})
 		case persistCommit:
 			if l.commit != nil {
 				l.append(&node.AppendJob{HardState: l.commit})
@@ -200,32 +196,40 @@ func (l *looper) append(j *node.AppendJob) {
 // proposeQueued steps everything that waits as one message. What is not taken goes on waiting: there is no leader, or
 // leadership is on its way to another member.
 func (l *looper) proposeQueued() {
-	if cmds := l.queue.take(); len(cmds) > 0 {
-		if err := l.node.Propose(cmds); errors.Is(err, raft.ErrProposalDropped) {
-			l.queue.putBack(cmds)
-		} else if err != nil {
-			l.queue.drop(cmds, err)
+	if len(l.kept) > 0 {
+		kept := l.kept
+		l.kept, l.keptBytes = nil, 0
+		for _, m := range kept {
+			l.step(m)
 		}
 	}
-	for len(l.conf) > 0 && l.lead.Load() != 0 {
-		if err := l.node.ChangeMembers(l.conf[0]); err != nil {
-			return
+	term := l.node.Term()
+	if q := l.queue.take(term); len(q) > 0 {
+		cmds := make([][]byte, len(q))
+		for i, x := range q {
+			cmds[i] = x.cmd
 		}
-		l.conf = l.conf[1:]
+		if l.node.Propose(cmds) != nil {
+			l.queue.putBack(q)
+		}
+	}
+	for i := range l.conf {
+		if c := &l.conf[i]; c.term == 0 && l.node.ChangeMembers(c.cc) == nil {
+			c.term = term
+		}
 	}
 }
 
-// drop fails the tickets of commands that raft did not take.
-func (p *proposals) drop(cmds [][]byte, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, b := range cmds {
-		c, bad := wire.ParseCommand(b)
-		if t := p.tickets[c.ID]; bad == nil && t != nil {
-			delete(p.tickets, c.ID)
-			t.res.Err = &outcome{err}
-			t.done <- struct{}{}
-		}
+// step steps a message of a peer. A proposal that comes while leadership moves is kept.
+func (l *looper) step(m *raftpb.Message) {
+	if err := l.node.Receive(m); !errors.Is(err, raft.ErrProposalDropped) {
+		return
+	}
+	for _, e := range m.GetEntries() {
+		l.keptBytes += len(e.GetData())
+	}
+	if l.keptBytes <= maxQueueBytes && len(l.kept) < maxQueue {
+		l.kept = append(l.kept, m)
 	}
 }
 

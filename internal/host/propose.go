@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,10 +30,16 @@ type proposals struct {
 	wake    chan struct{}
 
 	mu      sync.Mutex
-	queue   [][]byte
+	queue   []proposal
 	bytes   int
 	tickets map[uint64]*ticket
 	closed  error
+}
+
+// proposal is a command that waits to be proposed; nobody may be waiting for it.
+type proposal struct {
+	cmd    []byte
+	ticket *ticket
 }
 
 // ticket is one caller's wait for the effect of its command.
@@ -40,6 +47,8 @@ type ticket struct {
 	done            chan struct{}
 	res             machine.Result
 	since, deadline time.Duration
+	cmd             []byte
+	term            uint64 // the command was proposed in; 0 while it waits to be
 }
 
 func (p *proposals) init(id cluster.ID, maxSize int) {
@@ -91,12 +100,12 @@ func (h *Host) await(t *ticket) (machine.Result, error) {
 	// is cheaper to wait for. A client that has gone does not notice.
 	<-t.done
 	res := t.res
-	t.res = machine.Result{}
-	h.queue.pool.Put(t)
 	if o, unknown := res.Err.(*outcome); unknown {
 		h.cfg.Metrics.ProposalsFailed.Inc()
-		return machine.Result{}, o.err
+		return machine.Result{}, o.err // the ticket may still be in the queue
 	}
+	t.res, t.cmd, t.term = machine.Result{}, nil, 0
+	h.queue.pool.Put(t)
 	return res, res.Err
 }
 
@@ -124,9 +133,10 @@ func (p *proposals) add(id uint64, b []byte, t *ticket) error {
 		p.mu.Unlock()
 		return wire.ErrTooManyRequests
 	}
-	p.queue = append(p.queue, b)
+	p.queue = append(p.queue, proposal{b, t})
 	p.bytes += len(b)
 	if t != nil {
+		t.cmd = b
 		p.tickets[id] = t
 	}
 	p.mu.Unlock()
@@ -137,25 +147,69 @@ func (p *proposals) add(id uint64, b []byte, t *ticket) error {
 	return nil
 }
 
-// take moves the waiting commands out.
-func (p *proposals) take() [][]byte {
+// take moves the waiting commands out, to be proposed in a term.
+func (p *proposals) take(term uint64) []proposal {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q := p.queue
 	p.queue, p.bytes = nil, 0
+	for _, x := range q {
+		if x.ticket != nil {
+			x.ticket.term = term
+		}
+	}
 	return q
 }
 
-// putBack returns commands that could not be proposed yet. If there is no room, nobody will hear of them again.
-func (p *proposals) putBack(cmds [][]byte) {
+// putBack returns commands that could not be proposed yet.
+func (p *proposals) putBack(q []proposal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed != nil || len(p.queue)+len(cmds) > 2*maxQueue || p.bytes > maxQueueBytes {
-		return
+	p.queue = append(q, p.queue...)
+	for _, x := range q {
+		p.bytes += len(x.cmd)
+		if x.ticket != nil {
+			x.ticket.term = 0
+		}
 	}
-	p.queue = append(cmds, p.queue...)
-	for _, c := range cmds {
-		p.bytes += len(c)
+}
+
+// again queues what was proposed in terms before this one and has had no effect: everything that those terms committed
+// has been applied, so it never will have any.
+func (p *proposals) again(term uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ids []uint64
+	for id, t := range p.tickets {
+		if t.term != 0 && t.term < term && t.cmd != nil {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		t := p.tickets[id]
+		t.term = 0
+		p.queue = append(p.queue, proposal{t.cmd, t})
+		p.bytes += len(t.cmd)
+	}
+	if len(ids) > 0 {
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// lost fails what was proposed: whether it has taken effect cannot be told any more.
+func (p *proposals) lost(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, t := range p.tickets {
+		if t.term != 0 || t.cmd == nil {
+			delete(p.tickets, id)
+			t.res.Err = &outcome{err}
+			t.done <- struct{}{}
+		}
 	}
 }
 

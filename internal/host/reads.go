@@ -61,10 +61,6 @@ func (rs *reads) done(rounds []node.ReadsDone) {
 				continue
 			}
 			delete(rs.waiting, t)
-			if d.Err != nil {
-				r.done <- d.Err
-				continue
-			}
 			r.index = d.Index
 			rs.behind = append(rs.behind, r)
 		}

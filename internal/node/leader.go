@@ -54,9 +54,9 @@ func (n *Node) checkContact() {
 }
 
 // GiveUp ends this member's leadership. Whoever is best placed is asked to take over at once, in case it can still be
-// reached; this member leads no more in any case.
+// reached; this member leads no more in any case. The only voter does not give up.
 func (n *Node) GiveUp() {
-	if n.raw.BasicStatus().RaftState != raft.StateLeader {
+	if n.raw.BasicStatus().RaftState != raft.StateLeader || n.sole() {
 		return
 	}
 	term := n.raw.BasicStatus().GetTerm()

@@ -150,7 +150,7 @@ func (n *Node) Tick(now time.Duration) {
 		n.contact.reset(now, n.conf)
 	}
 	for n.nextTick <= now {
-		if !n.stalled {
+		if !n.stalled || n.sole() {
 			n.raw.Tick()
 		}
 		n.nextTick += n.cfg.Tick
@@ -170,7 +170,14 @@ func (n *Node) NextTick() time.Duration {
 	return n.nextTick
 }
 
-// Propose steps all commands as one message. Without a leader they are not taken and the caller keeps them.
+// Term is the term that a proposal made now belongs to.
+func (n *Node) Term() uint64 { return n.raw.BasicStatus().GetTerm() }
+
+// Propose steps all commands as one message. Without a leader, or while leadership moves, they are not taken
+// (raft.ErrProposalDropped) and the caller keeps them.
+//
+// A proposal belongs to the term it was made in: only the leader of that term takes it. So once the first entry of a
+// later term has been applied, a proposal that has had no effect will never have one, and may be made again.
 func (n *Node) Propose(cmds [][]byte) error {
 	entries := make([]*raftpb.Entry, len(cmds))
 	arena := make([]raftpb.Entry, len(cmds))
@@ -178,25 +185,34 @@ func (n *Node) Propose(cmds [][]byte) error {
 		entries[i] = &arena[i]
 		entries[i].Data = c
 	}
-	return n.raw.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(uint64(n.cfg.ID)), Entries: entries})
+	return n.propose(entries)
 }
 
-// ChangeMembers proposes a membership change.
+// ChangeMembers proposes a membership change, as Propose does a command.
 func (n *Node) ChangeMembers(cc *raftpb.ConfChange) error {
 	data, err := proto.Marshal(cc)
 	if err != nil {
 		return err
 	}
-	return n.raw.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(uint64(n.cfg.ID)),
-		Entries: []*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Data: data}}})
+	return n.propose([]*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Data: data}})
 }
 
-// Receive takes a message from a peer. Proposals that cannot be taken now give raft.ErrProposalDropped and may be
-// proposed again.
+// propose notes the term in a field that proposals have no other use for.
+func (n *Node) propose(entries []*raftpb.Entry) error {
+	return n.raw.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(uint64(n.cfg.ID)), LogTerm: new(n.Term()), Entries: entries})
+}
+
+// Receive takes a message from a peer. A proposal that cannot be taken now gives raft.ErrProposalDropped and may be
+// received again.
 func (n *Node) Receive(m *raftpb.Message) error {
 	switch m.GetType() {
 	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp: // it has heard of this member, and this member of it
 		n.contact.heard[m.GetFrom()] = n.now
+	case raftpb.MsgProp:
+		// Etcd's members do not say which term a proposal belongs to.
+		if s := n.raw.BasicStatus(); m.GetLogTerm() != 0 && (m.GetLogTerm() != s.GetTerm() || s.RaftState != raft.StateLeader) {
+			return nil
+		}
 	}
 	return n.raw.Step(m)
 }

@@ -8,7 +8,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
-	"github.com/cairn-kv/cairn/internal/wire"
 )
 
 // Output is the work that Drain hands to the host.
@@ -43,11 +42,10 @@ type ApplyJob struct {
 	responses []*raftpb.Message
 }
 
-// ReadsDone releases reads once the machine has applied Index; with Err set they have failed.
+// ReadsDone releases reads once the machine has applied Index.
 type ReadsDone struct {
 	Tickets []ReadTicket
 	Index   uint64
-	Err     error
 }
 
 // Notice is a change of leader.
@@ -80,12 +78,10 @@ func (n *Node) take(rd raft.Ready, out *Output) {
 		}
 	}
 	if rd.SoftState != nil && rd.SoftState.Lead != n.lead {
-		had := n.lead
 		n.lead = rd.SoftState.Lead
 		out.Notices = append(out.Notices, Notice{Leader: cluster.ID(n.lead), Term: n.raw.BasicStatus().GetTerm()})
-		if n.lead != 0 && had != n.lead && len(n.readsFlying) > 0 && had != 0 {
-			out.Reads = append(out.Reads, ReadsDone{Tickets: n.readsFlying, Err: wire.ErrLeaderChanged})
-			n.readsFlying = nil
+		if n.lead != raft.None && len(n.readsFlying) > 0 {
+			n.sendRead() // the one who was asked may be gone
 		}
 	}
 	for _, rs := range rd.ReadStates {

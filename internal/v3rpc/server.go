@@ -90,6 +90,8 @@ type Server struct {
 	health *health.Server
 	leads  *leaderWatch
 	gate   *gate
+	lease  *leaseServer
+	maint  *maintenanceServer
 }
 
 // New makes a server with all services registered.
@@ -122,12 +124,23 @@ func New(b Backend, cfg Config) *Server {
 	s.RegisterService(lockDesc(), &lockServer{steps})
 	s.RegisterService(electionDesc(), &electionServer{steps})
 	pb.RegisterWatchServer(s, &watchServer{core: c})
-	pb.RegisterMaintenanceServer(s, &maintenanceServer{core: c})
+	s.lease, s.maint = lease, &maintenanceServer{core: c}
+	pb.RegisterMaintenanceServer(s, s.maint)
 	pb.RegisterClusterServer(s, &clusterServer{core: c})
 	pb.RegisterAuthServer(s, &authServer{core: c})
 	grpc_health_v1.RegisterHealthServer(s, s.health)
 	cfg.Metrics.describe(s.Server)
 	return s
+}
+
+// LeaseTimeToLive and HashKV answer other members what clients may ask too.
+func (s *Server) LeaseTimeToLive(ctx context.Context, q *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	return s.lease.LeaseTimeToLive(ctx, q)
+}
+
+// HashKV is the hash of the keyspace at a revision.
+func (s *Server) HashKV(ctx context.Context, q *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	return s.maint.HashKV(ctx, q)
 }
 
 // EndStreams ends what goes on for as long as clients like: watches, keep-alives, waiting for a lock. They learn that

@@ -98,7 +98,8 @@ func (p *process) launch() {
 	_, err := os.Stat(binary)
 	require.NoError(p.t, err)
 	p.out = &buffer{}
-	p.cmd = exec.Command(binary, append([]string{"--data-dir", p.dir, "--listen-client-urls", p.url(), "--advertise-client-urls", p.url()}, p.flags...)...)
+	p.cmd = exec.Command(binary, append([]string{"--data-dir", p.dir, "--listen-client-urls", p.url(), "--advertise-client-urls", p.url(),
+		"--listen-peer-urls", "http://127.0.0.1:0"}, p.flags...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(p.t, p.cmd.Start())

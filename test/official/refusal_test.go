@@ -13,7 +13,7 @@ import (
 // What cannot start says why in one line, with an exit code that scripts can tell apart, and leaves the disk alone.
 func TestWhatCannotStart(t *testing.T) {
 	t.Parallel()
-	urls := "--listen-client-urls=http://" + freeAddr(t) + " --advertise-client-urls=http://localhost:1 "
+	urls := "--listen-client-urls=http://" + freeAddr(t) + " --advertise-client-urls=http://localhost:1 --listen-peer-urls=http://127.0.0.1:0 "
 	for _, c := range []struct {
 		args string
 		code int
@@ -23,8 +23,8 @@ func TestWhatCannotStart(t *testing.T) {
 		{"--data-dir=file/data", 1, "cannot make the data directory file/data: "},
 		{"--data-dir=new --wal-dir=file", 1, "wal: create file: not a directory"},
 		{"--data-dir=new --log-outputs=.", 1, "--log-outputs: open .: is a directory"},
-		{"--data-dir=new --initial-cluster-state=existing", 1, "joining a cluster is not supported"},
-		{"--data-dir=new --initial-cluster=a=http://localhost:1", 1, `names the member "a" beside "default"`},
+		{"--data-dir=new --initial-cluster-state=existing", 1, "--initial-cluster names no other member to ask"},
+		{"--data-dir=new --initial-cluster=a=http://localhost:1", 1, `couldn't find local name "default" in the initial cluster configuration`},
 		{"--data-dir=new --initial-cluster=default=http://localhost:1", 1, "missing from --initial-advertise-peer-urls"},
 		{"--data-dir=new --client-cert-auth", 1, "--client-cert-auth is not supported: this server serves plain text only"},
 		{"--data-dir=new --listen-client-urls=http://192.0.2.1:1", 1, "cannot listen on http://192.0.2.1:1"},
