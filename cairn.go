@@ -45,6 +45,7 @@ type Server struct {
 	heap        *heapTuner
 	compact     *autoCompactor
 	started     time.Time
+	quit        chan struct{} // closed by Stop
 }
 
 // Start opens or creates the data directory, starts the member and begins to serve once it is ready. It returns when
@@ -109,6 +110,8 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 	if err := s.serve(listeners, metrics); err != nil {
 		return nil, errors.Join(err, s.host.Stop(), s.peerServing.stop())
 	}
+	s.quit = make(chan struct{})
+	go s.awaitDeparture()
 	keep, _ := s.cfg.compaction() // Validate has seen it
 	s.compact = startCompactor(s.host, keep, s.log.Warn)
 	s.log.Info("ready to serve client requests")
@@ -248,6 +251,7 @@ func refuseForeign(dir string) error {
 
 // Stop ends the member: clients first, then the node; what was acknowledged is on disk when it returns.
 func (s *Server) Stop() error {
+	close(s.quit)
 	s.compact.stop()
 	s.heap.stop()
 	s.serving.stop(s.rpc, s.host.RequestTimeout())
@@ -259,7 +263,17 @@ func (s *Server) Stop() error {
 // Addrs are the addresses that clients are served on.
 func (s *Server) Addrs() []net.Addr { return s.serving.addrs() }
 
-// Done is closed when serving has ended by itself; Err tells why.
+// awaitDeparture ends serving when the member is removed from its cluster.
+func (s *Server) awaitDeparture() {
+	select {
+	case <-s.host.Departed():
+		s.serving.end(nil)
+	case <-s.quit:
+	}
+}
+
+// Done is closed when serving has ended by itself; Err tells why. It is nil for a member that was removed from its
+// cluster.
 func (s *Server) Done() <-chan struct{} { return s.serving.done }
 
 // Err is why serving ended.

@@ -89,11 +89,16 @@ func (sv *serving) run(f func() error) {
 		if err == nil || errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
 			return
 		}
-		sv.once.Do(func() {
-			sv.err = err
-			close(sv.done)
-		})
+		sv.end(err)
 	}()
+}
+
+// end tells that serving is over, and why; nil stands for a member that is none any more.
+func (sv *serving) end(err error) {
+	sv.once.Do(func() {
+		sv.err = err
+		close(sv.done)
+	})
 }
 
 func (sv *serving) addrs() (out []net.Addr) {

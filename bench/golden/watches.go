@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -209,8 +210,8 @@ func (w *watches) settleOne(p *streamPair, x *watcherPair) error {
 			return len(side.events) >= want && (side.canceled != nil) == x.compacted || len(s.faults) > 0
 		})
 		if !ok {
-			return fmt.Errorf("golden: %s: watcher %d (%s, start %d): %d events of %d, ended: %v (expected: %v)",
-				name, x.id, text(x.req), x.start, len(side.events), want, side.canceled != nil, x.compacted)
+			return fmt.Errorf("golden: %s: watcher %d (%s, start %d): %d events of %d, ended: %v (expected: %v); new were:\n%s\nexpected:\n%s",
+				name, x.id, text(x.req), x.start, len(side.events), want, side.canceled != nil, x.compacted, eventList(side.events[x.seen:]), eventList(expect))
 		}
 	}
 	if err := p.faults(); err != nil {
@@ -243,6 +244,14 @@ func eventText(es []*mvccpb.Event, i int) string {
 		return "(none)"
 	}
 	return text(es[i])
+}
+
+func eventList(es []*mvccpb.Event) string {
+	var b strings.Builder
+	for _, e := range es {
+		fmt.Fprintf(&b, "    %s\n", text(e))
+	}
+	return b.String()
 }
 
 func (p *streamPair) faults() (err error) {

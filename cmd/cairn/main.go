@@ -73,8 +73,12 @@ func member(args []string) int {
 	select {
 	case <-ctx.Done():
 	case <-s.Done():
-		fmt.Fprintf(os.Stderr, "cairn: serving ended: %v\n", s.Err())
-		code = 1
+		if err := s.Err(); err != nil {
+			fmt.Fprintf(os.Stderr, "cairn: serving ended: %v\n", err)
+			code = 1
+		} else {
+			fmt.Fprintln(os.Stderr, "cairn: the member has been permanently removed from the cluster; its data directory is of no use to it any more")
+		}
 	}
 	if err := s.Stop(); err != nil {
 		fmt.Fprintf(os.Stderr, "cairn: while stopping: %v\n", err)

@@ -33,7 +33,19 @@ type Member struct {
 	IsLearner  bool     `json:"isLearner,omitempty"`
 	Name       string   `json:"name,omitempty"`
 	ClientURLs []string `json:"clientURLs,omitempty"`
+	// AutoPromote asks the leader to make a learner a voter once it has caught up. Etcd does not know it and passes over.
+	AutoPromote bool `json:"autoPromote,omitempty"`
 }
+
+// Kind is as what a member is added.
+type Kind int
+
+// The kinds of members.
+const (
+	Voter     Kind = iota
+	Learner        // has all data and no vote
+	Candidate      // a learner that becomes a voter once it has caught up
+)
 
 // MemberID derives a member's ID from its peer URLs, the cluster token and, for a member added at run time, the unix
 // time in seconds (0 for a static bootstrap).
@@ -214,7 +226,7 @@ func (t *Table) Apply(b engine.Batch, cc *raftpb.ConfChange) error {
 		b.Set(engine.MembersRemoved, memberKey(id), removedValue)
 		return nil
 	case promote:
-		m.IsLearner = false
+		m.IsLearner, m.AutoPromote = false, false
 	case cc.GetType() == raftpb.ConfChangeUpdateNode:
 		m.PeerURLs = ctx.PeerURLs
 	default:

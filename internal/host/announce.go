@@ -34,6 +34,13 @@ func (h *Host) announceAgain(now time.Duration) {
 	}
 }
 
+// announceOnce announces a member that has just learned that it is one.
+func (h *Host) announceOnce(v *machine.View) {
+	if h.announces.Load() == 0 && h.lead.Load() != 0 {
+		h.announce(v)
+	}
+}
+
 func (h *Host) published(v *machine.View) bool {
 	m, ok := v.Cluster.Member(h.cfg.MemberID)
 	return ok && m.Name == h.cfg.Name && slices.Equal(m.ClientURLs, h.cfg.ClientURLs)

@@ -81,6 +81,7 @@ func (h *Host) apply(job *node.ApplyJob, eff *machine.Effects) bool {
 	if len(eff.Conf) > 0 {
 		h.membersChanged(v)
 		h.peers.SetPeers(v.Cluster.Members())
+		h.announceOnce(v)
 	}
 	h.leaseEffects(eff, v)
 	h.hub.Publish(v.KV.Rev(), eff.Changes)

@@ -8,7 +8,7 @@
 //   - logger owns the log: one write and one sync for all that waits.
 //   - applier owns the machine: it applies, publishes the view, feeds watchers, answers tickets, and compacts in between.
 //   - keeper flushes the engine, releases log segments and looks at the disk's space.
-//   - versions asks the other members, on the leader, which versions they run, and agrees on the cluster's.
+//   - chores does on the leader what has to be done now and then: it agrees on the cluster's version, and promotes.
 //   - renewals come and go: one proposes the renewals of leases that wait, while there are any.
 package host
 
@@ -210,7 +210,7 @@ func Start(cfg Config) (*Host, error) {
 	go h.logger()
 	go h.applier()
 	go h.keeper()
-	go h.versions()
+	go h.chores()
 	return h, nil
 }
 

@@ -22,14 +22,15 @@ const (
 	inSync = 90
 )
 
-// AddMember adds a member, as a learner or a voter (v3-grpc.md section 17).
-func (h *Host) AddMember(ctx context.Context, peerURLs []string, learner bool) (cluster.Member, error) {
-	if err := h.mayAdd(learner); err != nil {
+// AddMember adds a member (v3-grpc.md section 17).
+func (h *Host) AddMember(ctx context.Context, peerURLs []string, as cluster.Kind) (cluster.Member, error) {
+	if err := h.mayAdd(as != cluster.Voter); err != nil {
 		return cluster.Member{}, err
 	}
-	m := cluster.Member{ID: cluster.MemberID(peerURLs, "", time.Now().Unix()), PeerURLs: peerURLs, IsLearner: learner}
+	m := cluster.Member{ID: cluster.MemberID(peerURLs, "", time.Now().Unix()), PeerURLs: peerURLs, IsLearner: as != cluster.Voter,
+		AutoPromote: as == cluster.Candidate}
 	kind := raftpb.ConfChangeAddNode
-	if learner {
+	if m.IsLearner {
 		kind = raftpb.ConfChangeAddLearnerNode
 	}
 	return m, h.changeMembers(ctx, kind, m.ID, m)

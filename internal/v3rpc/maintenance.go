@@ -180,7 +180,10 @@ func (s *maintenanceServer) MoveLeader(ctx context.Context, q *pb.MoveLeaderRequ
 	if m.ID == s.MemberID() {
 		return &pb.MoveLeaderResponse{}, nil
 	}
-	return nil, status.Error(codes.Unimplemented, "cairn: leadership cannot be moved: this server runs one voting member")
+	if err := s.core.MoveLeader(ctx, m.ID); err != nil {
+		return nil, err
+	}
+	return &pb.MoveLeaderResponse{}, nil
 }
 
 func (s *maintenanceServer) Downgrade(_ context.Context, q *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {

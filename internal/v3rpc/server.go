@@ -54,6 +54,8 @@ type Backend interface {
 	AwaitCompaction(ctx context.Context, rev int64) error
 	// Tidy asks the engine to give unused space back, in its own time.
 	Tidy()
+
+	Membership
 }
 
 // Config sets the limits of the API (server-config.md section 2.1).

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -12,16 +13,17 @@ import (
 )
 
 const (
-	versionsEvery = 4 * time.Second
+	choreEvery    = time.Second
+	versionsEvery = 4 // chores
 	versionWithin = time.Second
 	// firstVersion is the cluster's version as long as not all members have told theirs.
 	firstVersion = "3.0.0"
 )
 
-// versions agrees on the cluster's version: the lowest of all members', once all are known, and never lower than it was.
-func (h *Host) versions() {
+// chores are what a leader does now and then.
+func (h *Host) chores() {
 	defer h.wg.Done()
-	ticker := time.NewTicker(versionsEvery)
+	ticker := time.NewTicker(choreEvery)
 	defer ticker.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -32,23 +34,47 @@ func (h *Host) versions() {
 		case <-ctx.Done():
 		}
 	}()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-h.stop:
 			return
 		case <-h.newTerm:
+			n = 0
 		case <-ticker.C:
 		}
 		if !h.acts() || h.Failed() != nil {
 			continue
 		}
-		now := h.View().Cluster.Version()
-		lowest, all := h.lowestVersion(ctx)
-		switch {
-		case all && wire.CompareVersions(lowest, now) > 0:
-			h.setVersion(lowest)
-		case now == "":
-			h.setVersion(firstVersion)
+		if n%versionsEvery == 0 {
+			h.agreeOnVersion(ctx)
+		}
+		h.promoteCandidates(ctx)
+	}
+}
+
+// agreeOnVersion sets the cluster's version: the lowest of all members', once all are known, and never lower than it was.
+func (h *Host) agreeOnVersion(ctx context.Context) {
+	now := h.View().Cluster.Version()
+	lowest, all := h.lowestVersion(ctx)
+	switch {
+	case all && wire.CompareVersions(lowest, now) > 0:
+		h.setVersion(lowest)
+	case now == "":
+		h.setVersion(firstVersion)
+	}
+}
+
+// promoteCandidates makes voters of the learners that were added to become some, as soon as they may.
+func (h *Host) promoteCandidates(ctx context.Context) {
+	for _, m := range h.View().Cluster.Members() {
+		if !m.IsLearner || !m.AutoPromote || m.Name == "" {
+			continue
+		}
+		switch err := h.PromoteMember(ctx, m.ID); {
+		case err == nil:
+			h.cfg.Logger.Info("promoted a learner that has caught up", "member-id", m.ID.String(), "name", m.Name)
+		case !errors.Is(err, wire.ErrLearnerNotReady):
+			h.cfg.Logger.Warn("failed to promote a learner", "member-id", m.ID.String(), "error", err.Error())
 		}
 	}
 }
