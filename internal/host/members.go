@@ -41,7 +41,29 @@ func (h *Host) RemoveMember(ctx context.Context, id cluster.ID) error {
 	if err := h.mayRemove(id); err != nil {
 		return err
 	}
+	h.moveFrom(ctx, id)
 	return h.changeMembers(ctx, raftpb.ConfChangeRemoveNode, id, nil)
+}
+
+// moveFrom takes leadership from a member that is to go, so that nobody has to wait for an election. If that fails, it
+// goes as leader.
+func (h *Host) moveFrom(ctx context.Context, id cluster.ID) {
+	if h.Leader() != id {
+		return
+	}
+	to := h.cfg.MemberID
+	if id == to {
+		if h.ask(func(n *node.Node) { to = n.Successor() }) != nil || to == 0 {
+			return
+		}
+	} else if me, ok := h.View().Cluster.Member(to); !ok || me.IsLearner {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.electionTimeout())
+	defer cancel()
+	if err := h.MoveLeader(ctx, to); err != nil {
+		h.cfg.Logger.Warn("the leader is removed while it leads", "error", err.Error())
+	}
 }
 
 // UpdateMember changes a member's peer URLs.

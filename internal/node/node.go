@@ -120,7 +120,7 @@ func New(cfg Config) (*Node, error) {
 		ID: uint64(cfg.ID), ElectionTick: cfg.ElectionTicks, HeartbeatTick: 1,
 		Storage: storage{log, n}, Applied: cfg.Applied, AsyncStorageWrites: true,
 		MaxSizePerMsg: maxMessageBytes, MaxCommittedSizePerReady: maxApplyBytes, MaxInflightMsgs: maxInflight,
-		CheckQuorum: true, PreVote: cfg.PreVote, Logger: quiet{},
+		CheckQuorum: true, PreVote: cfg.PreVote, StepDownOnRemoval: true, Logger: quiet{},
 	})
 	if err != nil {
 		return nil, err
