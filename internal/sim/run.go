@@ -3,230 +3,133 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"io"
+	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
-
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-
-	"github.com/cairn-kv/cairn/internal/engine"
-	"github.com/cairn-kv/cairn/internal/engine/mem"
-	"github.com/cairn-kv/cairn/internal/machine"
-	"github.com/cairn-kv/cairn/internal/vfs"
-	"github.com/cairn-kv/cairn/internal/wire"
 )
 
 // Options of a run.
 type Options struct {
 	Seed     uint64
-	Duration time.Duration // of virtual time
+	Duration time.Duration // of virtual time in which things go wrong
+	Members  int           // voters to begin with; 0 lets the seed choose
 	Sabotage Sabotage
+	Trace    io.Writer // every line of the trace, nil if nobody wants them
+
+	tune func(*plan) // changes what the seed has drawn
 }
 
 // Report is what a run came to.
 type Report struct {
-	Trace                         uint64 // stands for everything that happened
-	Crashes, Operations, Revision int
+	Trace                                               uint64 // stands for everything that happened
+	Voters                                              int
+	Operations, Open, Revision, Entries                 int
+	Crashes, Torn, Elections, Snapshots, Conf           int
+	Messages, Lost                                      int
+	Stalls, Pauses, Cuts, Jumps                         int
+	Grants, Renewals, Expired, Events, Gaps, Transfers  int
+	Linearizable, Serializable, Acknowledged, Undecided int
+}
+
+// add sums up the reports of several runs.
+func (r *Report) add(o Report) {
+	for _, p := range []struct{ to, from *int }{{&r.Operations, &o.Operations}, {&r.Open, &o.Open}, {&r.Entries, &o.Entries},
+		{&r.Crashes, &o.Crashes}, {&r.Torn, &o.Torn}, {&r.Elections, &o.Elections}, {&r.Snapshots, &o.Snapshots}, {&r.Conf, &o.Conf},
+		{&r.Messages, &o.Messages}, {&r.Lost, &o.Lost}, {&r.Stalls, &o.Stalls}, {&r.Pauses, &o.Pauses}, {&r.Cuts, &o.Cuts},
+		{&r.Jumps, &o.Jumps}, {&r.Grants, &o.Grants}, {&r.Renewals, &o.Renewals}, {&r.Expired, &o.Expired}, {&r.Events, &o.Events},
+		{&r.Gaps, &o.Gaps}, {&r.Transfers, &o.Transfers}, {&r.Linearizable, &o.Linearizable}, {&r.Serializable, &o.Serializable},
+		{&r.Acknowledged, &o.Acknowledged}, {&r.Undecided, &o.Undecided}} {
+		*p.to += *p.from
+	}
 }
 
 // Failed is a check that did not hold, with what happened before.
 type Failed struct {
-	Seed  uint64
-	Err   error
-	Lines []string
+	Seed    uint64
+	Checker string
+	Err     error
+	Lines   []string
 }
 
 func (f *Failed) Error() string {
-	return fmt.Sprintf("seed %d: %v\n%s", f.Seed, f.Err, strings.Join(f.Lines, "\n"))
+	return fmt.Sprintf("seed %d: %s: %v\n%s\nrepeat: go test ./internal/sim -run TestSeeds -sim.seed %d -sim.seeds 1 -v",
+		f.Seed, f.Checker, f.Err, strings.Join(f.Lines, "\n"), f.Seed)
 }
 
 func (f *Failed) Unwrap() error { return f.Err }
 
+// failure is a check that did not hold.
+type failure struct {
+	checker string
+	err     error
+}
+
+// fail ends the run.
+func fail(checker, format string, args ...any) {
+	panic(failure{checker, fmt.Errorf(format, args...)})
+}
+
+// must ends the run if something failed that never may.
+func must(err error) {
+	if err != nil {
+		fail("member", "%w", err)
+	}
+}
+
 const (
-	settleTime  = 2 * time.Second
-	clientCount = 4
-	watchCount  = 3
+	// leastSettle is how long a cluster is left in peace at least before it has to be whole, mostSettle how long it may take.
+	leastSettle = 2 * time.Second
+	mostSettle  = 20 * time.Second
+	solveWithin = 20 * time.Second // of real time, for porcupine
 )
 
 // Run plays one seed to its end and checks what it left.
 func Run(o Options) (rep Report, err error) {
-	w := newWorld(o.Seed)
+	p := newPlan(o.Seed, o.Members)
+	if o.tune != nil {
+		o.tune(&p)
+	}
+	s := newSystem(o, p)
 	defer func() {
+		checker := ""
 		switch p := recover().(type) {
 		case nil:
 		case failure:
-			err = p.err
+			checker, err = p.checker, p.err
 		default:
-			err = fmt.Errorf("panic: %v", p)
+			checker, err = "panic", fmt.Errorf("%v\n%s", p, debug.Stack())
 		}
 		if err != nil {
-			err = &Failed{o.Seed, err, w.log}
+			err = &Failed{o.Seed, checker, err, s.w.log}
 		}
-		rep.Trace = w.trace
+		rep = s.rep
+		rep.Trace, rep.Voters = s.w.trace, p.voters
 	}()
-	m, err := newMember(w, o.Sabotage)
-	if err != nil {
-		return rep, err
-	}
-	if err := m.boot(); err != nil {
-		return rep, err
-	}
-	var clients []*client
-	for i := range clientCount {
-		c := &client{w: w, m: m, id: i}
-		clients = append(clients, c)
-		w.after(w.span(50*time.Millisecond), c.run)
-	}
-	var watchers []*observer
-	for range watchCount {
-		x := &observer{w: w, m: m, next: 1}
-		watchers = append(watchers, x)
-		w.after(w.span(50*time.Millisecond), x.run)
-	}
-	ls := &leases{w: w, m: m, granted: map[int64]*leaseTrack{}}
-	w.after(w.span(100*time.Millisecond), ls.run)
-	w.after(w.span(time.Second), func() { compactNow(w, m) })
-	nextCrash := w.between(100*time.Millisecond, 3*time.Second)
-	for w.now < o.Duration {
-		var down bool
-		if down, err = stepOrCrash(w, m); err != nil {
-			return rep, err
-		}
-		if !down && w.now >= nextCrash && m.up {
-			nextCrash = w.now + w.between(20*time.Millisecond, 4*time.Second)
-			if w.chance(60) {
-				m.crash()
-				down = true
-			} else {
-				armCrash(w, m)
-			}
-		}
-		if down {
-			rep.Crashes++
-			w.after(w.between(0, 500*time.Millisecond), func() { reboot(w, m) })
-		}
-	}
-	for _, c := range clients {
-		rep.Operations += len(c.ops)
-	}
-	// The power stays on until everything acknowledged is in the state again.
-	m.fs.Clear()
-	for end := w.now + settleTime; w.now < end || !m.ready; {
-		if !m.up {
-			reboot(w, m)
-		}
-		if _, err := stepOrCrash(w, m); err != nil {
-			return rep, err
-		}
-	}
-	rep.Revision = int(m.machine.View().KV.Rev())
-	if err := ls.check(); err != nil {
-		return rep, err
-	}
-	if err := sameLogSameHash(m); err != nil {
-		return rep, err
-	}
-	for i, x := range watchers {
-		if err := x.check(m); err != nil {
-			return rep, fmt.Errorf("watcher %d: %w", i, err)
-		}
-	}
-	if res, _ := porcupine.CheckOperationsVerbose(keyModel, history(clients, w.now), 20*time.Second); res == porcupine.Illegal {
-		return rep, errors.New("the clients' history is not linearizable")
-	}
+	s.start()
+	s.run(o.Duration)
+	s.settle()
+	s.checkEnd()
 	return rep, nil
 }
 
-// armCrash makes the power go in the middle of one of the next operations on the disk.
-func armCrash(w *world, m *member) {
-	op := []vfs.Op{vfs.OpWrite, vfs.OpSync, vfs.OpRename, vfs.OpCreate, vfs.OpSyncDir}[w.rng.IntN(5)]
-	m.fs.Sleep(func(time.Duration) { panic(crashed{}) })
-	m.fs.Add(vfs.Rule{Op: op, Skip: w.rng.IntN(6), Times: 1, Delay: 1})
-	w.note("the power will go during a %v", op)
-}
-
-// stepOrCrash runs the next event. down reports that the power went during it.
-func stepOrCrash(w *world, m *member) (down bool, err error) {
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-		case crashed:
-			m.crash()
-			down = true
-		default:
-			panic(p)
-		}
-	}()
-	if !w.step() {
-		return false, errors.New("nothing is left to happen")
+// checkEnd is what can only be said of a run as a whole.
+func (s *system) checkEnd() {
+	s.checkReplay()
+	for _, c := range s.clients {
+		s.rep.Operations += len(c.ops)
 	}
-	return false, nil
-}
-
-func reboot(w *world, m *member) {
-	if m.up {
-		return
-	}
-	if err := m.boot(); err != nil {
-		panic(failure{fmt.Errorf("the member does not start after a crash: %w", err)})
+	s.rep.Revision = int(s.truth.machine.View().KV.Rev())
+	s.rep.Entries = len(s.truth.known)
+	ops := s.history()
+	switch porcupine.CheckOperationsTimeout(storeModel, ops, solveWithin) {
+	case porcupine.Illegal:
+		fail("linearizable", "the clients' history is not linearizable: %w", s.explain())
+	case porcupine.Unknown:
+		s.rep.Undecided++
 	}
 }
 
-func compactNow(w *world, m *member) {
-	w.after(w.between(300*time.Millisecond, 3*time.Second), func() { compactNow(w, m) })
-	if !m.up || !m.ready {
-		return
-	}
-	rev := m.machine.View().KV.Rev() - w.rng.Int64N(20)
-	m.propose(wire.KindCompaction, &pb.CompactionRequest{Revision: rev}, nil)
-	if err := m.pump(); err != nil {
-		panic(failure{err})
-	}
-}
-
-// sameLogSameHash replays everything that was ever applied on a fresh machine, in batches of other sizes, and compares.
-func sameLogSameHash(m *member) error {
-	eng := mem.New()
-	other, err := machine.Open(machine.Config{MinLeaseTTLSeconds: minLeaseTTL}, eng)
-	if err != nil {
-		return err
-	}
-	var eff machine.Effects
-	left := m.committed[:m.machine.Applied()]
-	for len(left) > 0 {
-		n := min(len(left), 1+m.w.rng.IntN(50))
-		if err := other.Apply(left[:n], &eff); err != nil {
-			return err
-		}
-		eff.Reset()
-		left = left[n:]
-	}
-	for _, x := range []*machine.Machine{m.machine, other} {
-		for {
-			if _, _, due := x.Compaction(); !due {
-				break
-			}
-			if _, _, err = x.CompactStep(100); err != nil {
-				return err
-			}
-		}
-	}
-	a, b := dump(m.eng), dump(eng)
-	if a != b {
-		return fmt.Errorf("the same log has led to different states:\n%s\n---\n%s", a, b)
-	}
-	return nil
-}
-
-// dump is the content of an engine as text.
-func dump(e engine.Engine) string {
-	var b strings.Builder
-	for _, s := range engine.Spaces {
-		_ = e.Scan(s, nil, nil, func(k, v []byte) bool {
-			fmt.Fprintf(&b, "%v %q %q\n", s.Bucket(), k, v)
-			return true
-		})
-	}
-	return b.String()
-}
+var errUnexplained = errors.New("no single operation explains it")

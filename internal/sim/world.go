@@ -1,15 +1,21 @@
-// Package sim runs a member in virtual time: one goroutine, a seeded source of chance, disks that lose what was not
-// synced, and clients whose histories are checked. It replaces host and nothing else: node, machine, log and watch
-// streams are the real ones.
+// Package sim runs a whole cluster in virtual time: one goroutine, a seeded source of chance, disks that lose what was
+// not synced, a network that loses, repeats and delays, and clients whose histories are checked. It replaces host and
+// peer and nothing else: node, machine, log and watch streams are the real ones.
 //
 // It must never read a clock or use a source of chance other than the seed: the same seed gives the same run, byte for
-// byte. More members and a network between them are another loop over the same pieces.
+// byte.
+//
+// Map of the files: world is time; member, drive, disk, apply, install and proposal are what a host does with a node;
+// network and faults are what goes wrong; client, observer, lessee and membership are those who use the cluster; truth,
+// check, leasecheck and history say what has to hold; plan draws a run from its seed; sabotage breaks the code on
+// purpose.
 package sim
 
 import (
 	"container/heap"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"time"
 )
@@ -21,10 +27,11 @@ type world struct {
 	queue eventQueue
 	seq   int
 	trace uint64
-	log   []string // the last lines of the trace, for a failure's report
+	log   []string  // the last lines of the trace, for a failure's report
+	out   io.Writer // every line of it, nil if nobody wants them
 }
 
-const traceLines = 200
+const traceLines = 300
 
 func newWorld(seed uint64) *world {
 	return &world{rng: rand.New(rand.NewPCG(seed, 0x73696d)), trace: 14695981039346656037}
@@ -33,7 +40,7 @@ func newWorld(seed uint64) *world {
 // after runs f once d has passed.
 func (w *world) after(d time.Duration, f func()) {
 	w.seq++
-	heap.Push(&w.queue, event{w.now + d, w.seq, f})
+	heap.Push(&w.queue, event{w.now + max(d, 0), w.seq, f})
 }
 
 // step runs the next event.
@@ -43,6 +50,7 @@ func (w *world) step() bool {
 	}
 	e := heap.Pop(&w.queue).(event)
 	w.now = e.at
+	w.trace = (w.trace ^ uint64(e.at) ^ uint64(e.seq)<<40) * 1099511628211
 	e.run()
 	return true
 }
@@ -60,6 +68,9 @@ func (w *world) span(d time.Duration) time.Duration {
 // chance is true in percent of 100 cases.
 func (w *world) chance(percent float64) bool { return w.rng.Float64()*100 < percent }
 
+// pick chooses one of several things.
+func pick[T any](w *world, from []T) T { return from[w.rng.IntN(len(from))] }
+
 // note adds a line to the trace. The trace's hash stands for the whole run.
 func (w *world) note(format string, args ...any) {
 	line := fmt.Sprintf("%12v ", w.now) + fmt.Sprintf(format, args...)
@@ -70,6 +81,16 @@ func (w *world) note(format string, args ...any) {
 		w.log = append(w.log[:0], w.log[1:]...)
 	}
 	w.log = append(w.log, line)
+	if w.out != nil {
+		_, _ = fmt.Fprintln(w.out, line)
+	}
+}
+
+// detail is a note that nobody but a reader of the whole trace wants.
+func (w *world) detail(format string, args ...any) {
+	if w.out != nil {
+		_, _ = fmt.Fprintf(w.out, "%12v "+format+"\n", append([]any{w.now}, args...)...)
+	}
 }
 
 type event struct {
@@ -92,6 +113,7 @@ func (q *eventQueue) Push(x any)   { *q = append(*q, x.(event)) }
 func (q *eventQueue) Pop() any {
 	old := *q
 	e := old[len(old)-1]
+	old[len(old)-1] = event{}
 	*q = old[:len(old)-1]
 	return e
 }

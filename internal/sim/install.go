@@ -1,0 +1,197 @@
+package sim
+
+import (
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-kv/cairn/internal/engine"
+	"github.com/cairn-kv/cairn/internal/engine/mem"
+	"github.com/cairn-kv/cairn/internal/node"
+	"github.com/cairn-kv/cairn/internal/wal"
+)
+
+// image is the content of a database at a batch boundary, on its way to another member.
+type image struct {
+	index uint64
+	pairs []pair
+}
+
+type pair struct {
+	space      engine.Space
+	key, value []byte
+}
+
+// sendImage sends the state that a message needs: the present one, which is never older than the one that it names.
+func (m *member) sendImage(msg *raftpb.Message) {
+	v := m.machine.View()
+	img := &image{index: v.Applied}
+	for _, s := range engine.Spaces {
+		must(m.eng.Scan(s, nil, nil, func(k, value []byte) bool {
+			img.pairs = append(img.pairs, pair{s, append([]byte(nil), k...), append([]byte(nil), value...)})
+			return true
+		}))
+	}
+	msg = &raftpb.Message{Type: msg.Type, To: msg.To, From: msg.From, Term: msg.Term, Snapshot: &raftpb.Snapshot{
+		Metadata: &raftpb.SnapshotMetadata{Index: new(v.Applied), Term: new(v.Term), ConfState: v.Cluster.ConfState()}}}
+	data, err := proto.Marshal(msg)
+	must(err)
+	to := m.s.member(msg.GetTo())
+	m.truth().sent(m, msg)
+	m.w.note("%v sends %v a snapshot at %d", m, to, img.index)
+	took := m.w.between(5*time.Millisecond, 300*time.Millisecond)
+	if m.w.chance(10) {
+		took = m.w.between(time.Second, 4*time.Second)
+	}
+	failed := func() error { m.node.SnapshotSent(to.id.ID, false); return m.pump() }
+	if m.w.chance(m.s.plan.cutImages) {
+		m.w.note("it is cut short")
+		m.later(m.w.span(took), failed)
+		return
+	}
+	arrive := func(arrived func(ok bool)) {
+		link := m.s.net.link(m, to)
+		if link.cut > 0 || !to.up {
+			arrived(false)
+			return
+		}
+		to.enter(to.life, func() error { return to.receiveImage(img, data, arrived) })
+	}
+	m.later(took, func() error {
+		arrive(func(ok bool) {
+			// The answer goes back to the sender, if it is still there.
+			m.later(m.w.span(5*time.Millisecond), func() error {
+				m.node.SnapshotSent(to.id.ID, ok)
+				return m.pump()
+			})
+		})
+		return nil
+	})
+	if m.w.chance(m.s.plan.repeatImage) {
+		m.w.after(took+m.w.span(3*time.Second), func() { arrive(func(bool) {}) })
+	}
+}
+
+// receiveImage prepares a database beside the one in use. Raft hears of it when it is durable.
+func (m *member) receiveImage(img *image, data []byte, done func(ok bool)) error {
+	msg := &raftpb.Message{}
+	if err := proto.Unmarshal(data, msg); err != nil {
+		return err
+	}
+	switch {
+	case m.s.bad.RollBack && img.index < m.machine.Applied():
+		return m.replace(img.engine(m.w))
+	case m.preparing:
+		done(false)
+		return nil
+	case img.index <= m.machine.Applied() || m.prepared[img.index] != nil:
+		// The database is not needed, or there already.
+		done(true)
+		return m.receive(msg)
+	}
+	m.preparing = true
+	eng := img.engine(m.w)
+	m.prepared[img.index] = eng
+	m.later(m.w.span(20*time.Millisecond), func() error {
+		if !m.s.bad.MarkBeforeDurable {
+			if err := eng.Flush(); err != nil {
+				return err
+			}
+		}
+		m.later(m.w.span(5*time.Millisecond), func() error {
+			m.preparing = false
+			done(true)
+			if err := m.receive(msg); err != nil {
+				return err
+			}
+			if !m.wants(img.index) {
+				m.w.note("%v has no use for the snapshot at %d", m, img.index)
+				delete(m.prepared, img.index)
+			}
+			return nil
+		})
+		return nil
+	})
+	return nil
+}
+
+// wants reports whether raft has asked for a snapshot that is not installed yet.
+func (m *member) wants(index uint64) bool {
+	for _, jobs := range [][]*node.AppendJob{m.jobs, m.atWork} {
+		for _, j := range jobs {
+			if j.Snapshot.GetMetadata().GetIndex() == index {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// engine is a database with the image's content, not durable yet.
+func (i *image) engine(w *world) *mem.Engine {
+	e := mem.New()
+	for left := i.pairs; len(left) > 0; {
+		n := min(len(left), 1+w.rng.IntN(1+len(i.pairs)))
+		b := e.NewBatch()
+		for _, p := range left[:n] {
+			b.Set(p.space, p.key, p.value)
+		}
+		must(e.Commit(b))
+		left = left[n:]
+	}
+	return e
+}
+
+// install makes a snapshot the member's state. Its database is durable already. Once the mark and a commit index that
+// reaches it are in the log, a start takes that database; only then is it put into use.
+func (m *member) install(j *node.AppendJob) error {
+	meta := j.Snapshot.GetMetadata()
+	eng := m.prepared[meta.GetIndex()]
+	if eng == nil {
+		fail("member", "%v: raft wants the snapshot at %d, which is not here", m, meta.GetIndex())
+	}
+	m.busy(func() error {
+		if !m.s.bad.NoMark {
+			if err := m.log.Mark(wal.Mark{Index: meta.GetIndex(), Term: meta.GetTerm(), ConfState: meta.GetConfState()}); err != nil {
+				return err
+			}
+		}
+		m.busy(func() error {
+			if err := m.append(j.HardState, j.Entries, true); err != nil {
+				return err
+			}
+			m.busy(func() error {
+				m.next(0, func() error { return m.installed(j, eng) })
+				return nil
+			})
+			return nil
+		})
+		return nil
+	})
+	return nil
+}
+
+func (m *member) installed(j *node.AppendJob, eng *mem.Engine) error {
+	meta := j.Snapshot.GetMetadata()
+	if err := m.replace(eng); err != nil {
+		return err
+	}
+	delete(m.prepared, meta.GetIndex())
+	if m.s.bad.MarkBeforeDurable {
+		m.later(200*time.Millisecond, eng.Flush)
+	}
+	m.s.rep.Snapshots++
+	m.notified = meta.GetIndex()
+	jobs := m.atWork
+	m.tell(func() error {
+		m.conf, m.confSince = meta.GetConfState(), m.w.now
+		return nil
+	})
+	m.report(jobs)
+	m.atWork = nil
+	if err := m.work(); err != nil {
+		return err
+	}
+	return m.log.Release(meta.GetIndex())
+}
