@@ -1,0 +1,124 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/metadata"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+func TestMembersComeAndGo(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3)
+	c := g.connect()
+	_, err := c.Put(within(t, patience), "k", "v")
+	require.NoError(t, err)
+	d := newMember(t, "d")
+	_, err = c.MemberAdd(within(t, patience), []string{d.peerURL()})
+	require.ErrorIs(t, err, rpctypes.ErrUnhealthy, "the members have not been connected for long enough")
+	require.Eventually(t, func() bool {
+		_, err = c.MemberAddAsLearner(within(t, patience), []string{d.peerURL()})
+		return err == nil
+	}, patience, 200*time.Millisecond)
+	_, err = c.MemberAddAsLearner(within(t, patience), []string{"http://127.0.0.1:1"})
+	require.ErrorIs(t, err, rpctypes.ErrTooManyLearners)
+	_, err = c.MemberAdd(within(t, patience), []string{"http://127.0.0.1:1", d.peerURL()})
+	require.ErrorIs(t, err, rpctypes.ErrPeerURLExist)
+	list, err := c.MemberList(within(t, patience))
+	require.NoError(t, err)
+	require.Len(t, list.Members, 4)
+	var id uint64
+	for _, m := range list.Members {
+		if m.IsLearner {
+			id = m.ID
+		}
+	}
+	_, err = c.MemberPromote(within(t, patience), id)
+	require.ErrorIs(t, err, rpctypes.ErrMemberLearnerNotReady)
+	d.start("--initial-cluster-state", "existing", "--initial-cluster", g.initial(d))
+	own := g.connect(d)
+	r, err := own.Get(within(t, patience), "k", clientv3.WithSerializable())
+	require.NoError(t, err)
+	require.Len(t, r.Kvs, 1)
+	_, err = own.Put(within(t, patience), "k", "w")
+	require.ErrorContains(t, err, "rpc not supported for learner")
+	for _, m := range g.followers()[:1] { // a member that does not lead passes it on
+		_, err = g.connect(m).MemberPromote(within(t, patience), id)
+		require.NoError(t, err)
+	}
+	_, err = own.Put(within(t, patience), "k", "w")
+	require.NoError(t, err)
+	g.members = append(g.members, d)
+	g.agree()
+
+	_, err = c.MemberPromote(within(t, patience), id)
+	require.ErrorIs(t, err, rpctypes.ErrMemberNotLearner)
+	_, err = c.MemberPromote(within(t, patience), 77)
+	require.ErrorIs(t, err, rpctypes.ErrMemberNotFound)
+	_, err = c.MemberRemove(within(t, patience), 77)
+	require.ErrorIs(t, err, rpctypes.ErrMemberNotFound)
+	_, err = c.MemberUpdate(within(t, patience), id, []string{"nonsense"})
+	require.Error(t, err)
+
+	// The one that leads goes, and nobody waits for an election.
+	lead := g.leader()
+	s := g.status(lead)
+	require.Eventually(t, func() bool {
+		_, err = g.connect(g.followers()[0]).MemberRemove(within(t, patience), s.Header.MemberId)
+		return err == nil
+	}, patience, 200*time.Millisecond, "%v", err)
+	began := time.Now()
+	lead.awaitEnd()
+	require.Equal(t, 0, lead.cmd.ProcessState.ExitCode(), lead.out)
+	for i, m := range g.members {
+		if m == lead {
+			g.members = append(g.members[:i:i], g.members[i+1:]...)
+		}
+	}
+	_, err = g.connect().Put(within(t, patience), "k", "x")
+	require.NoError(t, err)
+	require.Less(t, time.Since(began), 5*time.Second)
+	g.agree()
+	lead.launch()
+	lead.awaitEnd()
+	require.Contains(t, lead.out.String(), "the member has been permanently removed from the cluster")
+}
+
+// A learner that was added to become a voter becomes one without anybody's doing.
+func TestCandidateIsPromotedOnceItHasCaughtUp(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 1)
+	c := g.connect()
+	for range 50 {
+		_, err := c.Put(within(t, patience), "k", "v")
+		require.NoError(t, err)
+	}
+	b := newMember(t, "b")
+	ctx := metadata.AppendToOutgoingContext(within(t, patience), "cairn-auto-promote", "true")
+	_, err := c.MemberAddAsLearner(ctx, []string{b.peerURL()})
+	require.NoError(t, err)
+	b.start("--initial-cluster-state", "existing", "--initial-cluster", g.initial(b))
+	g.members = append(g.members, b)
+	require.Eventually(t, func() bool { s := g.status(b); return s != nil && !s.IsLearner }, patience, 50*time.Millisecond)
+	_, err = g.connect(b).Put(within(t, patience), "k", "w")
+	require.NoError(t, err)
+	g.agree()
+}
+
+func TestLeadershipMoves(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3)
+	lead, to := g.leader(), g.followers()[1]
+	id := g.status(to).Header.MemberId
+	_, err := g.connect(to).MoveLeader(within(t, patience), id)
+	require.ErrorIs(t, err, rpctypes.ErrNotLeader)
+	_, err = g.connect(lead).MoveLeader(within(t, patience), 77)
+	require.ErrorIs(t, err, rpctypes.ErrBadLeaderTransferee)
+	_, err = g.connect(lead).MoveLeader(within(t, patience), id)
+	require.NoError(t, err)
+	require.Equal(t, to, g.leader())
+}
