@@ -79,6 +79,7 @@ type Node struct {
 	readsFlying []ReadTicket
 	readID      uint64
 	readSent    time.Duration
+	readHeld    bool // until certain
 
 	stalled bool // the log cannot be written at present
 	sends   []*raftpb.Message
@@ -213,6 +214,10 @@ func (n *Node) Receive(m *raftpb.Message) error {
 		if s := n.raw.BasicStatus(); m.GetLogTerm() != 0 && (m.GetLogTerm() != s.GetTerm() || s.RaftState != raft.StateLeader) {
 			return nil
 		}
+	case raftpb.MsgReadIndex:
+		if !n.certain() {
+			return nil // the member asks again
+		}
 	}
 	return n.raw.Step(m)
 }
@@ -223,7 +228,22 @@ func (n *Node) Read(t ReadTicket) { n.readsNext = append(n.readsNext, t) }
 
 func (n *Node) sendRead() {
 	n.readSent = n.now
+	if n.readHeld = !n.certain(); n.readHeld {
+		return
+	}
 	n.raw.ReadIndex(binary.BigEndian.AppendUint64(nil, n.readID))
+}
+
+// certain reports whether what this member would answer a read with is not too little. The only voter answers without
+// asking anybody, but when it has just begun to lead, it may have acknowledged more before a crash than its commit index
+// tells: it has to commit something first. Raft waits for that among several voters only.
+func (n *Node) certain() bool {
+	s := n.raw.BasicStatus()
+	if s.RaftState != raft.StateLeader || !n.sole() {
+		return true
+	}
+	term, err := n.log.Term(s.GetCommit())
+	return err == nil && term == s.GetTerm()
 }
 
 // Appended reports that a job of Drain is durable, and its snapshot, if it has one, the state of the machine. Jobs are

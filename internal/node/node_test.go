@@ -115,6 +115,33 @@ func TestSoleVoterLeadsAtOnceAndAfterARestart(t *testing.T) {
 	require.Greater(t, m.node.Status().Term, term)
 }
 
+// The commit index is not synced on its own, so after a crash the log may hold more that was acknowledged.
+func TestSoleVoterAnswersNoReadBeforeItKnowsWhatItAcknowledged(t *testing.T) {
+	m := &member{t: t}
+	m.start(5, voters(5))
+	m.work()
+	require.NoError(t, m.node.Propose(cmds("a")))
+	m.work()
+	require.NoError(t, m.node.Propose(cmds("acknowledged")))
+	m.work()
+	wrote := m.last
+	m.hard.Commit = new(wrote - 1) // what the disk has of it
+	m.last = wrote - 1
+	m.start(5, voters(5))
+	m.held = true
+	m.node.Read(1)
+	m.work()
+	require.NoError(t, m.node.Receive(&raftpb.Message{Type: raftpb.MsgReadIndex.Enum(), From: new(uint64(6)),
+		Entries: []*raftpb.Entry{{Data: []byte("12345678")}}})) // of a learner
+	m.work()
+	require.Empty(t, m.reads)
+	require.Empty(t, m.out)
+	m.held = false
+	m.work()
+	require.Len(t, m.reads, 1)
+	require.GreaterOrEqual(t, m.reads[0].Index, wrote)
+}
+
 func TestNothingIsAppliedBeforeItIsDurable(t *testing.T) {
 	m := &member{t: t}
 	m.start(1, voters(1))

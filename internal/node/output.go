@@ -61,6 +61,8 @@ func (n *Node) Drain(out *Output) {
 		n.readsFlying, n.readsNext = n.readsNext, nil
 		n.readID++
 		n.sendRead()
+	} else if n.readHeld && n.certain() {
+		n.sendRead()
 	}
 	if n.raw.HasReady() {
 		n.take(n.raw.Ready(), out)
