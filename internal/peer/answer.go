@@ -39,6 +39,10 @@ const (
 
 // serveMember answers what is not raft's.
 func (t *Transport) serveMember(w http.ResponseWriter, r *http.Request) {
+	if t.cfg.Member == nil {
+		http.Error(w, "member is not ready", http.StatusServiceUnavailable)
+		return
+	}
 	switch path := r.URL.Path; {
 	case path == pathMembers:
 		if allowed(w, r, http.MethodGet) {

@@ -155,8 +155,11 @@ func (m *testMember) await(n int) []*raftpb.Message {
 }
 
 func (m *testMember) ProcessSnapshot(_ context.Context, msg *raftpb.Message, image io.Reader) error {
-	if m.keep != nil {
-		return m.keep(msg, image)
+	m.mu.Lock()
+	keep := m.keep
+	m.mu.Unlock()
+	if keep != nil {
+		return keep(msg, image)
 	}
 	b, err := io.ReadAll(image)
 	m.mu.Lock()

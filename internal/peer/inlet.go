@@ -18,7 +18,7 @@ import (
 var redials = [...]time.Duration{0, 10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond}
 
 // lasting is how long a stream has to live for the next attempt to be an immediate one.
-const lasting = time.Second
+const lasting = 200 * time.Millisecond
 
 // inlet opens one stream of a peer and reads it, again and again. It is one goroutine, which ends with the peer.
 type inlet struct {

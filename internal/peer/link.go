@@ -1,10 +1,10 @@
 package peer
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -66,11 +66,6 @@ type link struct {
 	wake chan struct{} // holds a token for a writer that sleeps
 	done chan struct{} // closed with closed
 
-	raw syscall.RawConn
-	writing sync.Mutex
-	rest []byte
-	spare []*raftpb.Message
-
 	mu       sync.Mutex
 	queue    []*raftpb.Message
 	bytes    int
@@ -84,9 +79,6 @@ func newLink(p *peer, kind streamKind, conn net.Conn) *link {
 	l := &link{p: p, kind: kind, conn: conn, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		w: frameWriter{kind: kind, self: p.t.cfg.ID, other: p.id}}
 	l.w.page.reset()
-	if sc, ok := conn.(syscall.Conn); ok {
-		l.raw, _ = sc.SyscallConn()
-	}
 	return l
 }
 
@@ -128,13 +120,6 @@ func (l *link) push(m *raftpb.Message) bool {
 
 // poke wakes the writer.
 func (l *link) poke() {
-	if l.raw != nil && l.writing.TryLock() {
-		ok := l.now()
-		l.writing.Unlock()
-		if ok {
-			return
-		}
-	}
 	l.mu.Lock()
 	asleep := l.asleep
 	l.asleep = false
@@ -145,37 +130,6 @@ func (l *link) poke() {
 		default:
 		}
 	}
-}
-
-func (l *link) now() bool {
-	l.mu.Lock()
-	if l.bytes > 32<<10 || len(l.queue) == 0 || l.closed || l.rest != nil {
-		l.mu.Unlock()
-		return false
-	}
-	batch := l.queue
-	l.queue, l.bytes = l.spare[:0], 0
-	l.mu.Unlock()
-	for _, m := range batch {
-		_ = l.w.message(m)
-	}
-	clear(batch)
-	l.spare = batch
-	p := &l.w.page
-	size := p.size()
-	c := p.chunk()
-	b := c[0]
-	var n int
-	_ = l.raw.Write(func(fd uintptr) bool {
-		n, _ = syscall.Write(int(fd), b)
-		return true
-	})
-	if n == len(b) {
-		l.p.figures.sent(size)
-		p.reset()
-		return true
-	}
-	panic("short")
 }
 
 // take moves the queue into spare's place, or marks the writer as asleep.
@@ -215,9 +169,7 @@ func (l *link) run() {
 		batch = l.take(batch)
 		if len(batch) > 0 {
 			idle = false
-			l.writing.Lock()
 			err = l.write(batch)
-			l.writing.Unlock()
 			clear(batch)
 			continue
 		}
@@ -295,7 +247,7 @@ func (l *link) extend() error {
 func (l *link) end(err error) {
 	l.p.slot(l.kind).CompareAndSwap(l, nil)
 	l.close()
-	if err == nil || err == net.ErrClosed {
+	if err == nil || errors.Is(err, net.ErrClosed) {
 		_, _ = l.conn.Write([]byte("0\r\n\r\n")) // the regular end of the answer
 	} else {
 		l.p.failed("write", l.kind.String(), err)
@@ -315,8 +267,10 @@ func (l *link) watch() {
 	var b [64]byte
 	for {
 		if _, err := l.conn.Read(b[:]); err != nil {
-			if e, ok := err.(net.Error); ok && e.Timeout() {
-				continue // a listener's timeout for reading does not concern us
+			var timeout net.Error
+			if errors.As(err, &timeout) && timeout.Timeout() && l.p.ctx.Err() == nil {
+				_ = l.conn.SetReadDeadline(time.Time{}) // a listener's timeout for reading does not concern us
+				continue
 			}
 			l.close()
 			return

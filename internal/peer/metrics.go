@@ -119,13 +119,22 @@ func (f *figures) probed(seconds float64) {
 	}
 }
 
-// active counts a peer that became active (1) or stopped being so (-1).
-func (f *figures) active(by float64) {
+// active counts a peer that became active, or stopped being so.
+func (f *figures) active(is bool) {
 	if f.all == nil {
 		return
 	}
-	f.all.active.WithLabelValues(f.local, f.remote).Add(by)
-	if by < 0 {
+	g := f.all.active.WithLabelValues(f.local, f.remote)
+	if is {
+		g.Inc()
+	} else {
+		g.Dec()
+	}
+}
+
+// lost counts a peer that stopped being active without having been let go.
+func (f *figures) lost() {
+	if f.all != nil {
 		f.all.disconnected.WithLabelValues(f.local, f.remote).Inc()
 	}
 }

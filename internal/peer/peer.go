@@ -67,7 +67,7 @@ func (p *peer) stop() {
 	}
 	p.posts.stop()
 	if p.status.deactivate(time.Now(), errStopped) {
-		p.figures.active(-1)
+		p.figures.active(false)
 	}
 	p.log.Info("removed remote peer")
 }

@@ -290,13 +290,17 @@ func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "to field mismatch", http.StatusPreconditionFailed)
 		return
 	}
+	if !r.ProtoAtLeast(1, 1) { // it would not understand chunks
+		http.Error(w, "streams are served over HTTP/1.1 only", http.StatusHTTPVersionNotSupported)
+		return
+	}
 	t.attach(w, p, kind)
 }
 
 // attach takes the connection over and writes to it until it ends.
 func (t *Transport) attach(w http.ResponseWriter, p *peer, kind streamKind) {
 	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil { // HTTP/2, which members do not speak
+	if err != nil { // HTTP/2, which members do not speak to each other
 		http.Error(w, "streams are served over HTTP/1.1 only", http.StatusHTTPVersionNotSupported)
 		return
 	}

@@ -82,7 +82,7 @@ func (p *peer) activated() {
 	p.addrs.alive()
 	if p.status.activate(time.Now()) {
 		p.log.Info("peer became active")
-		p.figures.active(1)
+		p.figures.active(true)
 	}
 }
 
@@ -93,7 +93,8 @@ func (p *peer) failed(action, source string, err error) {
 	}
 	if p.status.deactivate(time.Now(), err) {
 		p.log.Warn("peer became inactive (message send to peer failed)", "action", action, "source", source, "error", err.Error())
-		p.figures.active(-1)
+		p.figures.active(false)
+		p.figures.lost()
 		return
 	}
 	p.log.Debug("peer deactivated again", "action", action, "source", source, "error", err.Error())
@@ -101,7 +102,7 @@ func (p *peer) failed(action, source string, err error) {
 
 // unheard is called when an address has refused a connection, or reset it before it answered.
 func (p *peer) unheard() {
-	if p.status.lost() {
+	if !p.temporary && p.status.lost() {
 		p.log.Warn("peer is down: nothing listens at its addresses")
 		p.t.cfg.Raft.Down(p.id)
 	}

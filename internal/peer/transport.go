@@ -168,11 +168,16 @@ func (t *Transport) SetPeers(members []cluster.Member) {
 // remember keeps the addresses of somebody who is no member here, and has spoken to this member: the membership may be
 // older here than there. Only posts are sent to a remote, and no goroutine waits for it.
 func (t *Transport) remember(id cluster.ID, urls []string) {
-	if id == 0 || id == t.cfg.ID || t.peer(id) != nil || t.cfg.Raft.Removed(id) {
+	known := t.peer(id)
+	if id == 0 || id == t.cfg.ID || known != nil && !known.temporary || t.cfg.Raft.Removed(id) {
 		return
 	}
 	parsed := parseURLs(urls)
 	if len(parsed) == 0 {
+		return
+	}
+	if known != nil {
+		known.addrs.set(parsed)
 		return
 	}
 	t.mu.Lock()
