@@ -26,8 +26,9 @@ type streamPair struct {
 type watcherPair struct {
 	req         *pb.WatchCreateRequest
 	id, start   int64
-	late        bool // it began in the past, and may still be behind even if it has nothing to deliver
-	compacted   bool // it began before the oldest revision kept: it has to end at once
+	floor       int64 // the oldest revision kept, if it began there
+	late        bool  // it began in the past, and may still be behind even if it has nothing to deliver
+	compacted   bool  // it began before the oldest revision kept: it has to end at once
 	etcd, cairn *watcher
 	seen        int // events compared
 	next        int // in the history
@@ -115,6 +116,9 @@ func (p *streamPair) create(q *pb.WatchCreateRequest, compactedAt int64) (*watch
 		w.start = r.Header.Revision + 1
 	}
 	w.compacted = q.StartRevision > 0 && q.StartRevision < compactedAt
+	if w.start == compactedAt {
+		w.floor = compactedAt
+	}
 	w.late = q.StartRevision > 0
 	p.watchers = append(p.watchers, w)
 	return w, nil
@@ -192,13 +196,33 @@ func (w *watches) settleAll(rev int64) error {
 	return nil
 }
 
+// owes says whether the watcher has to deliver an event of the history. Of a key that one revision has changed twice, the
+// compaction at that revision has kept the last change.
+func (w *watches) owes(x *watcherPair, at int) bool {
+	e := w.history[at]
+	if !x.covers(e) {
+		return false
+	}
+	if e.Kv.ModRevision == x.floor {
+		for _, later := range w.history[at+1:] {
+			if later.Kv.ModRevision != x.floor {
+				break
+			}
+			if bytes.Equal(later.Kv.Key, e.Kv.Key) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 func (w *watches) settleOne(p *streamPair, x *watcherPair) error {
 	if x.next == 0 {
 		x.next = sort.Search(len(w.history), func(i int) bool { return w.history[i].Kv.ModRevision >= x.start })
 	}
 	var expect []*mvccpb.Event
 	for ; x.next < len(w.history); x.next++ {
-		if x.covers(w.history[x.next]) {
+		if w.owes(x, x.next) {
 			expect = append(expect, w.history[x.next])
 		}
 	}

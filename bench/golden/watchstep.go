@@ -117,10 +117,11 @@ func (r *run) cancelWatch(p *streamPair) error {
 		return err
 	}
 	n := x.seen
-	for _, e := range r.watches.history[x.next:] {
-		if !x.covers(e) {
+	for at := x.next; at < len(r.watches.history); at++ {
+		if !r.watches.owes(x, at) {
 			continue
 		}
+		e := r.watches.history[at]
 		for i, side := range []*watcher{x.etcd, x.cairn} {
 			if n < len(side.events) && (!proto.Equal(side.events[n].Kv, e.Kv) || side.events[n].Type != e.Type) {
 				return fmt.Errorf("golden: canceled watcher %d (%s) event %d (%d: 0 etcd, 1 cairn): %s, expected %s", x.id, text(x.req), n, i, text(side.events[n]), text(e))
