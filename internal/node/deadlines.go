@@ -127,10 +127,15 @@ func (d *Deadlines) Renew(now time.Duration, id int64) Renewal {
 	return Renewal{TTLSeconds: e.lease.TTL, Known: true, Reset: e.lease.RemainingSeconds > 0}
 }
 
-// Alive tells of a lease that is to be renewed through the log. Its time may be over.
+// Alive tells of a lease that is about to be renewed through the log. Its time may be over. If it is not, the lease has
+// its full TTL again here: what this member asks for as the leader must not come between the renewal and its answer. A
+// member that leads no more by the time of the renewal asks for nothing.
 func (d *Deadlines) Alive(now time.Duration, id int64) (r Renewal) {
 	if e, ok := d.leases[id]; ok {
 		r = Renewal{TTLSeconds: e.lease.TTL, Known: true, Expired: now >= e.ends}
+		if !r.Expired {
+			e.renew(now)
+		}
 	}
 	return r
 }

@@ -170,6 +170,20 @@ func TestFollowerKnowsTheDeadlinesWhenItComesToLead(t *testing.T) {
 	_, cps := d.Tick(sec(52))
 	require.Equal(t, []Checkpoint{{1, 8}, {2, 48}}, cps)
 	require.Equal(t, Renewal{TTLSeconds: 60, Known: true}, d.Alive(sec(59), 1))
-	require.Equal(t, Renewal{TTLSeconds: 60, Known: true, Expired: true}, d.Alive(sec(60), 1))
+	require.Equal(t, Renewal{TTLSeconds: 60, Known: true, Expired: true}, d.Alive(sec(100), 2))
 	require.Equal(t, Renewal{}, d.Alive(0, 9))
+}
+
+// While the renewal of a lease is on its way through the log, its end must not be asked for, nor a checkpoint that says
+// that little is left: either could come behind the renewal, which is answered all the same.
+func TestNothingOvertakesARenewal(t *testing.T) {
+	d := NewDeadlines()
+	d.Set(0, lease.Lease{ID: 1, TTL: 10})
+	d.Tick(sec(9.4))
+	require.False(t, d.Alive(sec(9.5), 1).Expired)
+	for now := 9.5; now < 13; now += 0.5 {
+		revoke, cps := d.Tick(sec(now))
+		require.Empty(t, revoke)
+		require.Empty(t, cps)
+	}
 }
