@@ -34,7 +34,11 @@ func (r *Run) Do(ctx context.Context) (*report.Report, error) {
 	r.rows = map[string]*report.Row{}
 	for _, sc := range scenes(&r.Plan) {
 		if sc = sc.selected(r.Want); err == nil && sc != nil {
-			err = r.play(ctx, sc)
+			if sc.members > 0 {
+				err = r.rounds(ctx, sc)
+			} else {
+				err = r.play(ctx, sc)
+			}
 		}
 	}
 	return r.out, err
@@ -211,6 +215,9 @@ func (r *Run) measure(ctx context.Context, w row, s *subject) error {
 
 // awake does something with the server while it runs. f may start the process anew.
 func (s *subject) awake(f func() error) error {
+	if s.members != nil {
+		return f()
+	}
 	if err := s.Resume(); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ type scene struct {
 	rows    []row
 	copies  bool   // each round has a copy of what prepare left: the rows use it up
 	then    *scene // goes on with the same servers
+	members int    // of a cluster that each round starts anew, 0 for one server
 }
 
 // selected is the scene with those rows that want says, or nil if nothing of it is left.

@@ -12,10 +12,12 @@ import (
 	"github.com/cairn-kv/cairn/bench/process"
 )
 
-// subject is a server that is measured.
+// subject is a server that is measured, or the leader of a cluster, with all its members.
 type subject struct {
 	*process.Server
-	plan *Plan
+	plan    *Plan
+	members []*process.Server
+	spread  bool // clients connect to all members, not to the leader
 }
 
 const startLimit = 2 * time.Minute
@@ -25,7 +27,7 @@ func newSubject(ctx context.Context, p process.Program, dir string, plan *Plan, 
 	if err != nil {
 		return nil, err
 	}
-	s := &subject{sv, plan}
+	s := &subject{Server: sv, plan: plan}
 	return s, s.start(ctx)
 }
 
@@ -39,7 +41,11 @@ func (s *subject) start(ctx context.Context) error {
 func (s *subject) dial(ctx context.Context, n int) (conns, error) {
 	var cs conns
 	for range n {
-		c, err := s.Dial(grpc.WithDisableRetry(), grpc.WithDisableServiceConfig())
+		to := s.Server
+		if s.spread {
+			to = s.members[len(cs)%len(s.members)]
+		}
+		c, err := to.Dial(grpc.WithDisableRetry(), grpc.WithDisableServiceConfig())
 		if err != nil {
 			return nil, errors.Join(err, cs.close())
 		}

@@ -24,9 +24,12 @@ type Server struct {
 	Args    []string // flags after the ones that Start sets
 	Addr    string   // host:port for clients
 
-	peer   string
-	cmd    *exec.Cmd
-	exited chan struct{}
+	name       string
+	peer       string // the address for other members
+	advertised string // the URL of it
+	initial    string // --initial-cluster
+	cmd        *exec.Cmd
+	exited     chan struct{}
 }
 
 // advertised is what both servers say of themselves, whatever ports they truly use: so their member and cluster IDs,
@@ -43,7 +46,27 @@ func New(p Program, dir string, args ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{Program: p, Dir: dir, Args: args, Addr: client, peer: peer}, os.MkdirAll(dir, 0o700)
+	return &Server{Program: p, Dir: dir, Args: args, Addr: client, peer: peer, name: "default", advertised: advertised,
+		initial: "default=" + advertised}, os.MkdirAll(dir, 0o700)
+}
+
+// NewCluster prepares the members of a cluster, each with its data in a folder of its own under dir.
+func NewCluster(p Program, dir string, n int, args ...string) ([]*Server, error) {
+	var out []*Server
+	var initial []string
+	for i := range n {
+		s, err := New(p, filepath.Join(dir, fmt.Sprint(i)), args...)
+		if err != nil {
+			return nil, err
+		}
+		s.name, s.advertised = fmt.Sprintf("m%d", i), "http://"+s.peer
+		initial = append(initial, s.name+"="+s.advertised)
+		out = append(out, s)
+	}
+	for _, s := range out {
+		s.initial = strings.Join(initial, ",")
+	}
+	return out, nil
 }
 
 // freePort is a loopback address that was free just now.
@@ -69,10 +92,10 @@ func (s *Server) Spawn() error {
 	}
 	defer log.Close()
 	args := append([]string{
-		"--name", "default", "--data-dir", s.DataDir(),
+		"--name", s.name, "--data-dir", s.DataDir(),
 		"--listen-client-urls", "http://" + s.Addr, "--advertise-client-urls", "http://127.0.0.1:2379",
-		"--listen-peer-urls", "http://" + s.peer, "--initial-advertise-peer-urls", advertised,
-		"--initial-cluster", "default=" + advertised, "--log-level", "warn",
+		"--listen-peer-urls", "http://" + s.peer, "--initial-advertise-peer-urls", s.advertised,
+		"--initial-cluster", s.initial, "--log-level", "warn",
 	}, s.Args...)
 	s.cmd = exec.Command(s.Program.Path, args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
