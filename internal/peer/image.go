@@ -21,37 +21,55 @@ const (
 	imageBuffer = 256 << 10
 )
 
-var errTooManyImages = errors.New("peer: too many snapshots are being sent")
+var (
+	errTooManyImages = errors.New("peer: too many snapshots are being sent")
+	errNoPeer        = errors.New("peer: no such peer")
+)
+
+// failing is a writer that only fails.
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 // SendSnapshot sends a MsgSnap and the database image that belongs to it, which image writes. It does so on goroutines
-// that Stop waits for, so image must return when its writer fails. Raft.SnapshotSent is called once image has returned
-// and the peer has answered, or at once if there is no such peer, if it is being sent another image, or if 16 images are
-// under way. The size, in bytes, is for the log; 0 if it is not known.
+// that Stop waits for. Raft.SnapshotSent is called in the end, or at once if there is no such peer, if it is being sent
+// another image, or if 16 images are under way. However that goes, image is called exactly once, so that it can give back
+// what it holds; it must return when its writer fails. The size, in bytes, is for the log; 0 if it is not known.
 func (t *Transport) SendSnapshot(m *raftpb.Message, image func(w io.Writer) error, size int64) {
 	to := cluster.ID(m.GetTo())
 	p := t.peer(to)
-	switch {
-	case p == nil || p.cut.Load():
-		t.cfg.Raft.SnapshotSent(to, errors.New("peer: no such peer"))
+	refuse := func(err error) {
+		if f := func() { _ = image(failing{err}) }; !t.spawn(f) {
+			f()
+		}
+		t.cfg.Raft.SnapshotSent(to, err)
+	}
+	if p == nil || p.cut.Load() {
+		refuse(errNoPeer)
 		return
-	case !p.image.CompareAndSwap(false, true):
-		t.cfg.Raft.SnapshotSent(to, errTooManyImages)
+	}
+	if !p.image.CompareAndSwap(false, true) {
+		refuse(errTooManyImages)
 		return
 	}
 	select {
 	case t.sending <- struct{}{}:
 	default:
 		p.image.Store(false)
-		t.cfg.Raft.SnapshotSent(to, errTooManyImages)
+		refuse(errTooManyImages)
 		return
 	}
-	end := func(err error) {
+	end := func() {
 		<-t.sending
 		p.image.Store(false)
-		t.cfg.Raft.SnapshotSent(to, err)
 	}
-	if !t.spawn(func() { end(p.sendImage(m, image, size)) }) {
-		end(errStopped)
+	if !t.spawn(func() {
+		err := p.sendImage(m, image, size)
+		end()
+		t.cfg.Raft.SnapshotSent(to, err)
+	}) {
+		end()
+		refuse(errStopped)
 	}
 }
 
@@ -81,6 +99,7 @@ func (p *peer) sendImage(m *raftpb.Message, image func(w io.Writer) error, size 
 func (p *peer) postImage(m *raftpb.Message, image func(w io.Writer) error) (int64, error) {
 	head, err := proto.Marshal(m)
 	if err != nil {
+		_ = image(failing{err})
 		return 0, err
 	}
 	ctx, cancel := context.WithCancel(p.ctx)
@@ -90,10 +109,8 @@ func (p *peer) postImage(m *raftpb.Message, image func(w io.Writer) error) (int6
 	failed := make(chan error, 1)
 	go func() {
 		w := bufio.NewWriterSize(written, imageBuffer)
-		_, err := w.Write(append(binary.BigEndian.AppendUint64(nil, uint64(len(head))), head...))
-		if err == nil {
-			err = image(w)
-		}
+		_, _ = w.Write(append(binary.BigEndian.AppendUint64(nil, uint64(len(head))), head...)) // w remembers its errors
+		err := image(w)
 		if err == nil {
 			err = w.Flush()
 		}

@@ -546,7 +546,14 @@ func TestStop(t *testing.T) {
 		m.t.Send([]*raftpb.Message{beat(uint64(m.id), 2, 1)})
 		m.t.SetPeers([]cluster.Member{a.self(), b.self(), c.self()})
 		require.Empty(t, m.t.Peers())
-		m.t.SendSnapshot(snapshotTo(2), nil, 0)
+		called := 0
+		m.t.SendSnapshot(snapshotTo(2), func(w io.Writer) error {
+			called++
+			_, err := w.Write([]byte("x"))
+			require.Error(t, err)
+			return nil
+		}, 0)
+		require.Equal(t, 1, called)
 	}
 	deadline := time.Now().Add(5 * time.Second)
 	for runtime.NumGoroutine() > before {
