@@ -72,8 +72,9 @@ type Node struct {
 	trimmed       uint64
 	kept          int // bytes of the entries in memory
 
-	contact contact
-	hurry   hurry
+	contact  contact
+	hurry    hurry
+	farewell farewell
 
 	readsNext   []ReadTicket
 	readsFlying []ReadTicket
@@ -155,6 +156,7 @@ func (n *Node) Tick(now time.Duration) {
 			n.raw.Tick()
 		}
 		n.nextTick += n.cfg.Tick
+		n.sayFarewell()
 	}
 	n.checkContact()
 	n.campaignInHurry()
@@ -274,16 +276,20 @@ func (n *Node) Appended(job *AppendJob) error {
 
 // Applied reports that a job of Drain has had its effect, with the membership changes it held, refused ones as no-ops.
 func (n *Node) Applied(job *ApplyJob, conf []*raftpb.ConfChange) error {
+	last, sole := job.Entries[len(job.Entries)-1].GetIndex(), n.sole()
 	for _, cc := range conf {
-		n.conf = n.raw.ApplyConfChange(cc)
-		if n.role == raft.StateLeader {
-			n.contact.welcome(n.now, n.conf)
-		}
+		n.applyConf(cc, last)
 	}
-	if last := job.Entries[len(job.Entries)-1].GetIndex(); last > n.applied {
+	if last > n.applied {
 		n.applied = last
 	}
-	return n.respond(job.responses)
+	if err := n.respond(job.responses); err != nil {
+		return err
+	}
+	if !sole && n.sole() {
+		_ = n.raw.Campaign() // there is nobody to wait for; a leader ignores it
+	}
+	return nil
 }
 
 func (n *Node) respond(msgs []*raftpb.Message) error {

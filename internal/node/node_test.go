@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
 )
@@ -60,14 +61,20 @@ func (m *member) work() {
 			m.waiting = nil
 		}
 		if out.Apply != nil {
+			var conf []*raftpb.ConfChange
 			for _, e := range out.Apply.Entries {
 				require.Equal(m.t, m.last+1, e.GetIndex(), "applied in order")
 				m.last = e.GetIndex()
-				if len(e.GetData()) > 0 {
+				switch {
+				case e.GetType() == raftpb.EntryConfChange:
+					cc := &raftpb.ConfChange{}
+					require.NoError(m.t, proto.Unmarshal(e.GetData(), cc))
+					conf = append(conf, cc)
+				case len(e.GetData()) > 0:
 					m.applied = append(m.applied, string(e.GetData()))
 				}
 			}
-			require.NoError(m.t, m.node.Applied(out.Apply, nil))
+			require.NoError(m.t, m.node.Applied(out.Apply, conf))
 			require.NoError(m.t, m.node.Trim())
 		}
 	}
