@@ -19,6 +19,9 @@ type Config struct {
 	StrictReconfigCheck                bool
 	KeepEntries                        uint64 // applied log entries kept in memory for slow members
 
+	CompactHashCheckTime time.Duration // between two comparisons of members' data
+	FeatureGates         string
+
 	ListenClientURLs, ListenPeerURLs, ListenMetricsURLs      []url.URL
 	AdvertiseClientURLs, InitialAdvertisePeerURLs            []url.URL
 	InitialCluster, InitialClusterToken, InitialClusterState string
@@ -81,4 +84,12 @@ func (c *Config) electionTicks() int { return int(c.ElectionTimeout / c.Heartbea
 func (c *Config) minLeaseTTL() int64 {
 	d := time.Duration(3*c.electionTicks()/2) * c.HeartbeatInterval
 	return int64((d + time.Second - 1) / time.Second)
+}
+
+// compareEvery is how often what members hold is compared; 0 if it is switched off.
+func (c *Config) compareEvery() time.Duration {
+	if !c.gate("CompactHashCheck", true) {
+		return 0
+	}
+	return c.CompactHashCheckTime
 }

@@ -57,7 +57,11 @@ func (a asked) TimeToLive(ctx context.Context, id int64, keys bool) (*pb.LeaseTi
 }
 
 func (a asked) HashKV(ctx context.Context, rev int64) (*pb.HashKVResponse, error) {
-	return a.rpc.HashKV(ctx, &pb.HashKVRequest{Revision: rev})
+	h, err := a.host.HashKV(ctx, rev)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.HashKVResponse{Header: &pb.ResponseHeader{Revision: a.host.KV().Rev()}, Hash: h.Hash, CompactRevision: h.CompactRev, HashRevision: h.Rev}, nil
 }
 
 func (a asked) DowngradeEnabled(ctx context.Context) (bool, error) {

@@ -48,6 +48,9 @@ func (c *Config) Validate() error {
 	case c.MaxRequestBytes > mostRequestBytes:
 		return fmt.Errorf("--max-request-bytes must be at most %d (set to %d)", mostRequestBytes, c.MaxRequestBytes)
 	}
+	if c.CompactHashCheckTime <= 0 {
+		return fmt.Errorf("--compact-hash-check-time must be >0 (set to %v)", c.CompactHashCheckTime)
+	}
 	c.WatchProgressInterval = max(c.WatchProgressInterval, leastProgressEvery)
 	if _, err := c.compaction(); err != nil {
 		return err
@@ -81,13 +84,27 @@ func checkClusterState(s string) error {
 	return nil
 }
 
-// gates are the feature gates of etcd 3.7. None has an effect: what they switch is always so here, or has no counterpart.
+// gates are the feature gates of etcd 3.7. Most have no effect: what they switch is always so here, or has no counterpart.
 var gates = []string{
 	"AllAlpha", "AllBeta", "StopGRPCServiceOnDefrag", "InitialCorruptCheck", "CompactHashCheck", "TxnModeWriteWithSharedBuffer",
 	"LeaseCheckpoint", "LeaseCheckpointPersist", "SetMemberLocalAddr", "FastLeaseKeepAlive", "PriorityRequest",
 }
 
 func checkFeatureGates(s string) error {
+	_, err := parseGates(s)
+	return err
+}
+
+// gate is the value of a feature gate, def if it is not given.
+func (c *Config) gate(name string, def bool) bool {
+	on, _ := parseGates(c.FeatureGates) // checked when it was set
+	if b, ok := on[name]; ok {
+		return b
+	}
+	return def
+}
+
+func parseGates(s string) (map[string]bool, error) {
 	on := map[string]bool{}
 	for _, part := range strings.Split(s, ",") {
 		if part = strings.TrimSpace(part); part == "" {
@@ -95,19 +112,19 @@ func checkFeatureGates(s string) error {
 		}
 		name, v, ok := strings.Cut(part, "=")
 		if !ok {
-			return fmt.Errorf("missing bool value for %s", name)
+			return nil, fmt.Errorf("missing bool value for %s", name)
 		}
 		if !slices.Contains(gates, name) {
-			return fmt.Errorf("unrecognized feature gate: %s", name)
+			return nil, fmt.Errorf("unrecognized feature gate: %s", name)
 		}
 		b, err := strconv.ParseBool(v)
 		if err != nil {
-			return fmt.Errorf("invalid value of %s=%s: %w", name, v, errBool)
+			return nil, fmt.Errorf("invalid value of %s=%s: %w", name, v, errBool)
 		}
 		on[name] = b
 	}
 	if on["LeaseCheckpointPersist"] && !on["LeaseCheckpoint"] && !on["AllAlpha"] {
-		return errors.New("enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint")
+		return nil, errors.New("enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint")
 	}
-	return nil
+	return on, nil
 }

@@ -92,6 +92,9 @@ func (h *Host) apply(job *node.ApplyJob, eff *machine.Effects) bool {
 	}
 	h.loopBox.put(applied{job, eff.Conf, eff.NewTerm})
 	h.announced(v)
+	if len(v.Alarms) > 0 || h.unfit.Load() {
+		h.corruptHere(v)
+	}
 	return true
 }
 

@@ -15,6 +15,7 @@ import (
 const (
 	choreEvery    = time.Second
 	versionsEvery = 4 // chores
+	startEvery    = 5 // chores between two tries to compare with the others after a start
 	versionWithin = time.Second
 	// firstVersion is the cluster's version as long as not all members have told theirs.
 	firstVersion = "3.0.0"
@@ -34,6 +35,7 @@ func (h *Host) chores() {
 		case <-ctx.Done():
 		}
 	}()
+	started, compared := false, time.Now()
 	for n := 0; ; n++ {
 		select {
 		case <-h.stop:
@@ -42,13 +44,23 @@ func (h *Host) chores() {
 			n = 0
 		case <-ticker.C:
 		}
-		if !h.acts() || h.Failed() != nil {
+		if h.Failed() != nil {
+			continue
+		}
+		if !started && n%startEvery == 0 {
+			started = h.compareAtStart(ctx)
+		}
+		if !h.acts() {
 			continue
 		}
 		if n%versionsEvery == 0 {
 			h.agreeOnVersion(ctx)
 		}
 		h.promoteCandidates(ctx)
+		if h.cfg.CompareEvery > 0 && time.Since(compared) >= h.cfg.CompareEvery {
+			h.compareCompactions(ctx)
+			compared = time.Now()
+		}
 	}
 }
 

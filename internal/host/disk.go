@@ -40,7 +40,7 @@ func (l *looper) written(now time.Duration) {
 	if l.stalled {
 		l.stalled = false
 		l.cfg.Logger.Info("the log can be written again")
-		l.node.SetStalled(false)
+		l.node.SetStalled(l.unfit.Load())
 	}
 	if w.last == 0 || l.leadTerm.Load() == 0 {
 		return

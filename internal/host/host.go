@@ -45,8 +45,10 @@ type Config struct {
 	ElectionTicks int
 	PreVote       bool
 
-	KeepEntries  uint64 // applied entries kept in memory for slow peers; 0 stands for the default
-	StrictChecks bool   // refuse membership changes that endanger the quorum (--strict-reconfig-check)
+	KeepEntries  uint64        // applied entries kept in memory for slow peers; 0 stands for the default
+	StrictChecks bool          // refuse membership changes that endanger the quorum (--strict-reconfig-check)
+	CheckAtStart bool          // compare even a large database with the others\' at start (gate InitialCorruptCheck)
+	CompareEvery time.Duration // between two comparisons of what compactions have left (--compact-hash-check-time); 0 for none
 
 	MaxRequestBytes int
 	QuotaBytes      int64 // 0 or below: no quota
@@ -86,6 +88,7 @@ type Others interface {
 	TimeToLive(ctx context.Context, url string, lease int64, keys bool) (*pb.LeaseTimeToLiveResponse, error)
 	Promote(ctx context.Context, url string, id cluster.ID) ([]cluster.Member, error)
 	Version(ctx context.Context, url string) (server, cluster string, err error)
+	HashKV(ctx context.Context, url string, of cluster.ID, rev int64) (*pb.HashKVResponse, error)
 }
 
 // nowhere is the transport of a member that is alone.
@@ -145,6 +148,8 @@ type Host struct {
 	newTerm   chan struct{} // holds a token when this member has begun to lead
 
 	compactions compactions
+	compared    int64       // the compaction that all members were found to agree on; of chores
+	unfit       atomic.Bool // this member's data is not to be believed
 
 	size         atomic.Int64
 	sizeInUse    atomic.Int64

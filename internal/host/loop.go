@@ -29,6 +29,7 @@ type (
 	readRequest   struct{ r *read }
 	persistCommit struct{}
 	inspect       struct{ f func(*node.Node) }
+	fitness       struct{} // whether this member may lead has changed
 	confChange    struct{ cc *raftpb.ConfChange }
 )
 
@@ -130,6 +131,8 @@ func (l *looper) round() error {
 			h.node.Read(l.reads.add(m.r))
 		case inspect:
 			m.f(h.node)
+		case fitness:
+			h.node.SetStalled(l.stalled || h.unfit.Load())
 		case confChange:
 			l.conf = append(l.conf, confWait{cc: m.cc})
 		case persistCommit:

@@ -108,7 +108,7 @@ func (m *Machine) refusedByAlarm(c *wire.Command) error {
 	if len(m.alarms.set) == 0 {
 		return nil
 	}
-	if m.alarms.has(pb.AlarmType_CORRUPT) {
+	if m.alarms.has(pb.AlarmType_CORRUPT) && corruptEverywhere(m.alarms.set, m.config.View()) {
 		switch c.Kind {
 		case wire.KindPut, wire.KindDeleteRange, wire.KindTxn, wire.KindCompaction, wire.KindLeaseGrant, wire.KindLeaseRevoke:
 			return wire.ErrCorrupt
@@ -125,4 +125,27 @@ func (m *Machine) refusedByAlarm(c *wire.Command) error {
 		}
 	}
 	return nil
+}
+
+// corruptEverywhere reports whether the CORRUPT alarms leave nobody to believe. As long as they name a minority of the
+// voters, the others go on, and only those that are named have to keep silent.
+func corruptEverywhere(alarms []Alarm, members *cluster.View) bool {
+	named := 0
+	for _, a := range alarms {
+		if a.Type != pb.AlarmType_CORRUPT {
+			continue
+		}
+		switch m, ok := members.Member(a.Member); {
+		case !ok:
+			return true
+		case !m.IsLearner:
+			named++
+		}
+	}
+	return 2*named >= len(members.ConfState().GetVoters())
+}
+
+// Corrupt reports whether the data of a member is not to be believed, though that of others may be.
+func (v *View) Corrupt(id cluster.ID) bool {
+	return slices.Contains(v.Alarms, Alarm{id, pb.AlarmType_CORRUPT}) && !corruptEverywhere(v.Alarms, v.Cluster)
 }

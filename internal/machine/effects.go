@@ -81,3 +81,9 @@ const (
 func (c LeaseChange) String() string {
 	return [...]string{"granted", "renewed", "checkpointed", "revoked"}[c]
 }
+
+// KVHash is the hash of the keyspace at a revision, over what a compaction has left of it.
+type KVHash struct {
+	Hash            uint32
+	Rev, CompactRev int64
+}

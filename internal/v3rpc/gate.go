@@ -3,6 +3,7 @@ package v3rpc
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -75,6 +76,9 @@ func (g *gate) admit(ctx context.Context, method string, m *methodMetrics, seria
 		method != pb.Maintenance_Status_FullMethodName && method != pb.Maintenance_Snapshot_FullMethodName {
 		return nil, wire.ErrNotSupportedForLearner
 	}
+	if v := g.View(); len(v.Alarms) > 0 && v.Corrupt(g.MemberID()) && !aboutItself(method) {
+		return nil, wire.ErrCorrupt
+	}
 	version := "unknown"
 	if vs := metadata.ValueFromIncomingContext(ctx, "client-api-version"); len(vs) > 0 {
 		version = vs[0]
@@ -87,6 +91,12 @@ func (g *gate) admit(ctx context.Context, method string, m *methodMetrics, seria
 		return nil, wire.ErrNoLeader
 	}
 	return nil, nil
+}
+
+// aboutItself reports whether a call is one that a member answers even if its data is not to be believed.
+func aboutItself(method string) bool {
+	return strings.HasPrefix(method, "/etcdserverpb.Maintenance/") && method != pb.Maintenance_Snapshot_FullMethodName ||
+		strings.HasPrefix(method, "/etcdserverpb.Cluster/") || strings.HasPrefix(method, "/cairn.")
 }
 
 func needsLeader(ctx context.Context) bool {

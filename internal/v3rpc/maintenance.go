@@ -120,28 +120,11 @@ func (s *maintenanceServer) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.Ha
 func (s *maintenanceServer) HashKV(ctx context.Context, q *pb.HashKVRequest) (*pb.HashKVResponse, error) {
 	began := time.Now()
 	defer func() { s.cfg.Metrics.hashRev.Observe(time.Since(began).Seconds()) }()
-	if q.Revision > 0 {
-		if hash, compacted, ok := s.CompactHash(q.Revision); ok {
-			return &pb.HashKVResponse{Header: s.message(0), Hash: hash, CompactRevision: compacted, HashRevision: q.Revision}, nil
-		}
-	}
-	records, state, err := s.core.Snapshot(ctx)
+	h, err := s.core.HashKV(ctx, q.Revision)
 	if err != nil {
 		return nil, err
 	}
-	defer records.Release()
-	if err := state.KV.CheckRev(q.Revision); err != nil {
-		return nil, err
-	}
-	rev := q.Revision
-	if rev == 0 {
-		rev = state.KV.Rev()
-	}
-	hash, err := state.KV.HashKV(records, rev, state.KV.CompactRev())
-	if err != nil {
-		return nil, err
-	}
-	return &pb.HashKVResponse{Header: s.message(0), Hash: hash, CompactRevision: state.KV.CompactRev(), HashRevision: rev}, nil
+	return &pb.HashKVResponse{Header: s.message(0), Hash: h.Hash, CompactRevision: h.CompactRev, HashRevision: h.Rev}, nil
 }
 
 const snapshotBlob = 32 << 10

@@ -50,7 +50,8 @@ type Backend interface {
 
 	// Snapshot is the engine's content and the state it belongs to.
 	Snapshot(ctx context.Context) (engine.View, *machine.View, error)
-	CompactHash(rev int64) (hash uint32, compactedRev int64, ok bool)
+	// HashKV hashes the keyspace at a revision, 0 for the present one.
+	HashKV(ctx context.Context, rev int64) (machine.KVHash, error)
 	AwaitCompaction(ctx context.Context, rev int64) error
 	// Tidy asks the engine to give unused space back, in its own time.
 	Tidy()
@@ -93,7 +94,6 @@ type Server struct {
 	leads  *leaderWatch
 	gate   *gate
 	lease  *leaseServer
-	maint  *maintenanceServer
 }
 
 // New makes a server with all services registered.
@@ -126,8 +126,8 @@ func New(b Backend, cfg Config) *Server {
 	s.RegisterService(lockDesc(), &lockServer{steps})
 	s.RegisterService(electionDesc(), &electionServer{steps})
 	pb.RegisterWatchServer(s, &watchServer{core: c})
-	s.lease, s.maint = lease, &maintenanceServer{core: c}
-	pb.RegisterMaintenanceServer(s, s.maint)
+	s.lease = lease
+	pb.RegisterMaintenanceServer(s, &maintenanceServer{core: c})
 	pb.RegisterClusterServer(s, &clusterServer{core: c})
 	pb.RegisterAuthServer(s, &authServer{core: c})
 	grpc_health_v1.RegisterHealthServer(s, s.health)
@@ -135,14 +135,9 @@ func New(b Backend, cfg Config) *Server {
 	return s
 }
 
-// LeaseTimeToLive and HashKV answer other members what clients may ask too.
+// LeaseTimeToLive answers other members what clients may ask too.
 func (s *Server) LeaseTimeToLive(ctx context.Context, q *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	return s.lease.LeaseTimeToLive(ctx, q)
-}
-
-// HashKV is the hash of the keyspace at a revision.
-func (s *Server) HashKV(ctx context.Context, q *pb.HashKVRequest) (*pb.HashKVResponse, error) {
-	return s.maint.HashKV(ctx, q)
 }
 
 // EndStreams ends what goes on for as long as clients like: watches, keep-alives, waiting for a lock. They learn that
