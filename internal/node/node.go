@@ -312,7 +312,7 @@ func (n *Node) Trim() error {
 		keep = 1
 	}
 	to := n.trimmed
-	if n.applied >= keep+n.trimmed+trimEvery {
+	if n.applied >= keep+n.trimmed+min(trimEvery, n.cfg.KeepEntries) {
 		to = n.applied - keep
 	}
 	if n.kept > maxKeptBytes {

@@ -234,6 +234,22 @@ func TestLogInMemoryIsTrimmed(t *testing.T) {
 	require.Len(t, m.applied, 5*trimEvery)
 }
 
+func TestFewEntriesAreKeptIfSoConfigured(t *testing.T) {
+	m := &member{t: t}
+	m.start(1, voters(1, 2, 3))
+	m.node.cfg.KeepEntries = 10
+	var entries []*raftpb.Entry
+	for i := range uint64(100) {
+		entries = append(entries, &raftpb.Entry{Index: new(i + 1), Term: new(uint64(1))})
+	}
+	require.NoError(t, m.node.Receive(&raftpb.Message{Type: raftpb.MsgApp.Enum(), From: new(uint64(2)), To: new(uint64(1)),
+		Term: new(uint64(1)), Commit: new(uint64(100)), Entries: entries}))
+	m.work()
+	first, err := m.node.log.FirstIndex()
+	require.NoError(t, err)
+	require.Equal(t, uint64(91), first)
+}
+
 // trio is three members and a network between them.
 type trio struct {
 	t   *testing.T
