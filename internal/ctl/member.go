@@ -17,7 +17,7 @@ const memberFormats = simple | asJSON | protobuf
 
 func (a *app) memberCommand() *cobra.Command {
 	return group("member", "Membership related commands",
-		a.memberAdd(), a.memberRemove(), a.memberUpdate(), a.memberList(), a.memberPromote())
+		a.memberAdd(), a.memberRemove(), a.memberReplace(), a.memberUpdate(), a.memberList(), a.memberPromote())
 }
 
 // memberID reads the one argument of a member command: hex.
@@ -34,7 +34,7 @@ func memberID(args []string) (uint64, error) {
 
 func (a *app) memberAdd() *cobra.Command {
 	var urls string
-	var learner bool
+	var learner, promote bool
 	cmd := &cobra.Command{
 		Use:   "add <memberName> [options]",
 		Short: "Adds a member into the cluster",
@@ -62,8 +62,11 @@ func (a *app) memberAdd() *cobra.Command {
 			ctx, cancel := a.timed(cmd)
 			defer cancel()
 			add := c.MemberAdd
-			if learner {
+			if learner || promote {
 				add = c.MemberAddAsLearner
+			}
+			if promote {
+				ctx = autoPromote(ctx)
 			}
 			resp, err := add(ctx, strings.Split(urls, ","))
 			if err != nil {
@@ -74,6 +77,7 @@ func (a *app) memberAdd() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&urls, "peer-urls", "", "comma separated peer URLs for the new member.")
 	cmd.Flags().BoolVar(&learner, "learner", false, "indicates if the new member is raft learner")
+	cmd.Flags().BoolVar(&promote, "auto-promote", false, "add a learner that the leader promotes once it has caught up")
 	return cmd
 }
 
