@@ -176,6 +176,12 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("cairn: the database in %s is missing or older (index %d) than the log in %s, which starts at index %d: restore the data directory from a backup",
 			dir, m.Applied(), walDir, rec.Start.Index)
 	}
+	if cfg.ForceNewCluster && !fresh {
+		s.log.Warn("forcing a new cluster of this member alone: all other members are removed from it")
+		if err := standAlone(log, rec, m.View().Cluster); err != nil {
+			return err
+		}
+	}
 	s.log.Info("opened data directory", "dir", cfg.DataDir, "applied-index", m.Applied(), "log-entries", len(rec.Entries),
 		"revision", m.View().KV.Rev(), "took", time.Since(s.started).String())
 	s.host, err = host.Start(host.Config{

@@ -17,6 +17,7 @@ type Config struct {
 	PreVote                            bool
 	MaxLearners                        int
 	StrictReconfigCheck                bool
+	ForceNewCluster                    bool   // become the only member of the cluster, with all its data
 	KeepEntries                        uint64 // applied log entries kept in memory for slow members
 
 	CompactHashCheckTime time.Duration // between two comparisons of members' data

@@ -57,12 +57,12 @@ func TestEveryOptionTakesItsDefault(t *testing.T) {
 // A flag that is a switch in etcd does not swallow what follows it.
 func TestSwitchesTakeNoArgument(t *testing.T) {
 	for _, name := range []string{"pre-vote", "strict-reconfig-check", "initial-election-tick-advance", "enable-grpc-gateway", "enable-pprof", "memory-mlock",
-		"socket-reuse-address", "experimental-initial-corrupt-check", "discovery-insecure-transport", "peer-skip-client-san-verification", "snapshot", "v"} {
+		"socket-reuse-address", "experimental-initial-corrupt-check", "discovery-insecure-transport", "peer-skip-client-san-verification", "snapshot", "v", "force-new-cluster"} {
 		c, err := parse("--"+name, "--data-dir", "X")
 		require.NoError(t, err, name)
 		require.Equal(t, "X", c.DataDir, name)
 	}
-	for _, name := range []string{"client-cert-auth", "peer-client-cert-auth", "auto-tls", "peer-auto-tls", "force-new-cluster", "unsafe-no-fsync",
+	for _, name := range []string{"client-cert-auth", "peer-client-cert-auth", "auto-tls", "peer-auto-tls", "unsafe-no-fsync",
 		"enable-log-rotation", "enable-distributed-tracing", "socket-reuse-port", "enable-v2"} {
 		_, err := parse("--"+name, "--data-dir", "X")
 		require.ErrorContains(t, err, "--"+name+" is not supported: ")
@@ -286,7 +286,6 @@ wings: 2
 		"client-transport-security: yes please":             "client-transport-security holds keys of its own",
 		"discovery-config: {client: {endpoints: [a]}}":      "not supported: clusters of several members",
 		"socket-options: {reuse-port: true}":                "reuse-port is not supported",
-		"force-new-cluster: true":                           "force-new-cluster is not supported",
 		"log-level: loud":                                   "unrecognized level",
 	} {
 		_, err := read(text)

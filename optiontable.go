@@ -26,6 +26,7 @@ func options() []option {
 		number("max-learners", "1", "Most learners a cluster may have.", func(c *Config) *int { return &c.MaxLearners }),
 		boolean("strict-reconfig-check", "true", "Refuse membership changes that would endanger the quorum.", func(c *Config) *bool { return &c.StrictReconfigCheck }),
 		count("snapshot-catchup-entries", "5000", "Applied log entries kept in memory for slow members.", 63, func(c *Config, n uint64) { c.KeepEntries = n }),
+		boolean("force-new-cluster", "false", "Become the only member of the cluster, with all its data: for when most members are lost. Not to be given again.", func(c *Config) *bool { return &c.ForceNewCluster }),
 		urls("listen-client-urls", "http://localhost:2379", "URLs to serve clients on.", func(c *Config) *[]url.URL { return &c.ListenClientURLs }),
 		urls("listen-peer-urls", "http://localhost:2380", "URLs to serve other members on.", func(c *Config) *[]url.URL { return &c.ListenPeerURLs }),
 		urls("listen-metrics-urls", "", "More URLs to serve /metrics and /health on.", func(c *Config) *[]url.URL { return &c.ListenMetricsURLs }),
@@ -69,7 +70,7 @@ func options() []option {
 		ignoredText("cipher-suites", ""), ignoredText("tls-min-version", "TLS1.2"), ignoredText("tls-max-version", ""), ignoredNumber("self-signed-cert-validity", "1"),
 		ignoredBool("peer-skip-client-san-verification", "false"), ignoredText("discovery-fallback", "exit"),
 
-		refusedBool("unsafe-no-fsync", "what is acknowledged is always on disk"), refusedBool("force-new-cluster", noCluster),
+		refusedBool("unsafe-no-fsync", "what is acknowledged is always on disk"),
 		refusedBool("socket-reuse-port", "two members on one address would share its clients"),
 		refused("listen-client-http-urls", "", "gRPC and HTTP share the client URLs"),
 		refusedBool("enable-log-rotation", noRotation), ignoredText("log-rotation-config-json", ""), refusedBool("enable-distributed-tracing", noTracing),

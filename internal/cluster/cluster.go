@@ -331,6 +331,30 @@ func (v *View) ConfState() *raftpb.ConfState {
 	return cs
 }
 
+// After is the list of members after a change that was committed. What the list has already seen of it changes nothing.
+func After(members []Member, cc *raftpb.ConfChange) []Member {
+	id := ID(cc.GetNodeId())
+	at := slices.IndexFunc(members, func(m Member) bool { return m.ID == id })
+	if cc.GetType() == raftpb.ConfChangeRemoveNode {
+		if at >= 0 {
+			members = slices.Delete(members, at, at+1)
+		}
+		return members
+	}
+	m, promote, err := parseContext(cc.GetContext())
+	switch {
+	case err != nil:
+	case promote && at >= 0:
+		members[at].IsLearner = false
+	case cc.GetType() == raftpb.ConfChangeUpdateNode && at >= 0:
+		members[at].PeerURLs = m.PeerURLs
+	case !promote && at < 0 && cc.GetType() != raftpb.ConfChangeUpdateNode:
+		m.ID, m.IsLearner = id, cc.GetType() == raftpb.ConfChangeAddLearnerNode
+		members = append(members, m)
+	}
+	return members
+}
+
 func memberKey(id ID) []byte { return []byte(id.String()) }
 
 func parseContext(b []byte) (m Member, promote bool, err error) {

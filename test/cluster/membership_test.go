@@ -1,6 +1,9 @@
 package cluster
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,4 +124,80 @@ func TestLeadershipMoves(t *testing.T) {
 	_, err = g.connect(lead).MoveLeader(within(t, patience), id)
 	require.NoError(t, err)
 	require.Equal(t, to, g.leader())
+}
+
+// One member that is left starts a new cluster with everything that was acknowledged, and others join it.
+func TestOneSurvivorStartsANewCluster(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 3)
+	c := g.connect()
+	for i := range 100 {
+		_, err := c.Put(within(t, patience), fmt.Sprint("k", i), "v")
+		require.NoError(t, err)
+	}
+	g.agree()
+	old := g.status(g.members[0])
+	for _, m := range g.members {
+		m.kill()
+	}
+	left := g.members[0]
+	left.start("--force-new-cluster")
+	g.members = g.members[:1]
+	s := g.status(left)
+	require.Equal(t, old.Header.ClusterId, s.Header.ClusterId)
+	r, err := g.connect().Get(within(t, patience), "k", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	require.NoError(t, err)
+	require.EqualValues(t, 100, r.Count)
+	list, err := g.connect().MemberList(within(t, patience))
+	require.NoError(t, err)
+	require.Len(t, list.Members, 1)
+	left.stop()
+	left.start()
+	b := newMember(t, "b2")
+	_, err = g.connect().MemberAdd(within(t, patience), []string{b.peerURL()})
+	require.NoError(t, err)
+	b.start("--initial-cluster-state", "existing", "--initial-cluster", g.initial(b))
+	g.members = append(g.members, b)
+	g.agree()
+}
+
+// What cannot begin says what to change.
+func TestWhatCannotBegin(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, 1)
+	running := g.members[0]
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--initial-cluster", "x=http://127.0.0.1:1"}, `couldn't find local name "m" in the initial cluster configuration`},
+		{[]string{"--initial-cluster", "m=http://127.0.0.1:1"}, "missing from --initial-advertise-peer-urls"},
+		{[]string{"--initial-cluster", "m=PEER,b=PEER"}, "has duplicate url"},
+		{[]string{"--initial-cluster", "m=PEER,b"}, "is not name=url"},
+		{[]string{"--initial-cluster", "m=PEER,b=http://127.0.0.1:1/x"}, "must not contain a path"},
+		{[]string{"--initial-cluster", "m=PEER,a=" + running.peerURL(), "--initial-cluster-state", "existing"}, "member count is unequal"},
+		{[]string{"--initial-cluster", "m=PEER,b=http://127.0.0.1:1", "--initial-cluster-state", "existing"}, "cannot fetch cluster info from peer urls"},
+		{[]string{"--initial-cluster", "m=PEER", "--initial-cluster-state", "existing"}, "names no other member to ask"},
+		{[]string{"--initial-cluster", "m=PEER", "--initial-cluster-state", "old"}, `unexpected clusterState "old"`},
+	} {
+		m := newMember(t, "m")
+		for i := range c.args {
+			c.args[i] = strings.ReplaceAll(c.args[i], "PEER", m.peerURL())
+		}
+		m.launch(c.args...)
+		m.awaitEnd()
+		require.NotZero(t, m.cmd.ProcessState.ExitCode(), c.args)
+		require.Contains(t, m.out.String(), c.want)
+		require.NoDirExists(t, m.dir, c.args)
+	}
+	// A member that has lost its data must not come back under its old name: it may have voted.
+	g3 := newGroup(t, 3)
+	lost := g3.members[2]
+	lost.kill()
+	require.NoError(t, os.RemoveAll(lost.dir))
+	lost.launch("--initial-cluster", g3.initial())
+	lost.awaitEnd()
+	require.Contains(t, lost.out.String(), "has already been bootstrapped")
+	_, err := g3.connect(g3.members[:2]...).Put(within(t, patience), "k", "v")
+	require.NoError(t, err)
 }
