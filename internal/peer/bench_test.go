@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"context"
 	"fmt"
 	"sync/atomic"
 	"syscall"
@@ -35,16 +34,29 @@ func cpu() time.Duration {
 }
 
 // BenchmarkSend sends log entries from one Transport to another over loopback. With window 1, each message waits for an
-// answer to the one before, as the writes of a single client do; with a larger one the stream is full.
+// answer to the one before, as the writes of a single client do; with a larger one the stream is full. The same with
+// etcd's transport is BenchmarkEtcd in bench/peers.
 func BenchmarkSend(b *testing.B) {
 	for _, n := range []int{1, 10, 100} {
 		for _, window := range []int{1, 64} {
-			b.Run(fmt.Sprintf("entries=%d/window=%d", n, window), func(b *testing.B) { benchmarkSend(b, n, window) })
+			b.Run(fmt.Sprintf("entries=%d/window=%d", n, window), func(b *testing.B) { benchmarkSend(b, n, window, 300) })
 		}
 	}
 }
 
-func benchmarkSend(b *testing.B, n, window int) {
+// BenchmarkSendLarge is where byReference comes from.
+func BenchmarkSendLarge(b *testing.B) {
+	for _, size := range []int{4 << 10, 16 << 10, 64 << 10, 1 << 20} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) { benchmarkSend(b, max(1, 256<<10/size), 4, size) })
+	}
+}
+
+// heap stands for that of a member: with next to none, the collector would run all the time.
+var heap []byte
+
+func benchmarkSend(b *testing.B, n, window, size int) {
+	heap = make([]byte, 256<<20)
+	defer func() { heap = nil }()
 	answers := make(chan struct{}, window)
 	var received atomic.Int64
 	a, z := newTestMember(b, 1, func(*raftpb.Message) { answers <- struct{}{} }), newTestMember(b, 2, nil)
@@ -53,7 +65,7 @@ func benchmarkSend(b *testing.B, n, window int) {
 		z.t.Send([]*raftpb.Message{{Type: raftpb.MsgAppResp.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: m.Term, Index: m.Index}})
 	}
 	connect(b, a, z)
-	msgs := appMessages(1, 2, 1024, n, 300)
+	msgs := appMessages(1, 2, 1024, n, size)
 	for range window {
 		answers <- struct{}{}
 	}
@@ -75,5 +87,3 @@ func benchmarkSend(b *testing.B, n, window int) {
 		b.Fatalf("%d entries of %d", got, i*n)
 	}
 }
-
-var _ = context.Background

@@ -26,7 +26,7 @@ const (
 	// peekable is up to where an element is decoded in the read buffer; larger ones get memory of their own.
 	peekable = 32 << 10
 	// firstRead bounds the memory that a length field alone can ask for. Beyond it memory grows as bytes arrive.
-	firstRead = 1 << 20
+	firstRead = 4 << 20
 )
 
 const (
@@ -40,6 +40,17 @@ var errTooLarge = errors.New("peer: a frame exceeds its limit")
 // linkHeartbeat is a message that only shows that the connection lives. Raft sends none without a sender.
 func linkHeartbeat(m *raftpb.Message) bool {
 	return m.GetType() == raftpb.MsgHeartbeat && m.GetFrom() == 0 && m.GetTo() == 0
+}
+
+// travels reports whether messages of a type go from member to member outside of a snapshot's transfer. The others speak
+// to raft with its own member's voice, so what comes from elsewhere must not.
+func travels(m *raftpb.Message) bool {
+	switch m.GetType() {
+	case raftpb.MsgProp, raftpb.MsgApp, raftpb.MsgAppResp, raftpb.MsgVote, raftpb.MsgVoteResp, raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp,
+		raftpb.MsgTransferLeader, raftpb.MsgTimeoutNow, raftpb.MsgReadIndex, raftpb.MsgReadIndexResp, raftpb.MsgPreVote, raftpb.MsgPreVoteResp:
+		return true
+	}
+	return false
 }
 
 // frameWriter appends frames to a page. Each connection begins with a new one.

@@ -61,8 +61,8 @@ func FuzzStream(f *testing.F) {
 		whole := newFrameReader(kind, bytes.NewReader(b), 2, 1)
 		parts := newFrameReader(kind, iotest.OneByteReader(bytes.NewReader(b)), 2, 1)
 		w := newTestWriter(kind)
-		var msgs []*raftpb.Message
-		for {
+		messages := 0
+		for ; ; messages++ {
 			m, n, err := whole.next()
 			o, k, other := parts.next()
 			require.Equal(t, err == nil, other == nil, "%v %v", err, other)
@@ -71,20 +71,26 @@ func FuzzStream(f *testing.F) {
 			}
 			require.Equal(t, n, k)
 			require.True(t, proto.Equal(m, o))
-			if m == nil {
-				w.heartbeat()
-			} else {
-				require.NoError(t, w.message(m))
-			}
-			msgs = append(msgs, m)
+			w.put(t, m)
 		}
-		again := newFrameReader(kind, bytes.NewReader(w.frames()), 2, 1)
-		for _, m := range msgs {
-			got, _, err := again.next()
+		// Fields that nobody here knows are not written again, so it is what was written that has to stay the same.
+		again, x := newFrameReader(kind, bytes.NewReader(w.frames()), 2, 1), newTestWriter(kind)
+		for range messages {
+			m, _, err := again.next()
 			require.NoError(t, err)
-			require.True(t, proto.Equal(m, got), "\n%v\n%v", m, got)
+			x.put(t, m)
 		}
+		require.Equal(t, w.frames(), x.frames())
 	})
+}
+
+// put writes a message, or a heartbeat for none.
+func (w *frameWriter) put(t *testing.T, m *raftpb.Message) {
+	if m == nil {
+		w.heartbeat()
+		return
+	}
+	require.NoError(t, w.message(m))
 }
 
 // FuzzRequest sends any request to the handler, with headers that are right or any.

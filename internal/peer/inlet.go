@@ -127,7 +127,11 @@ func (in *inlet) read(body io.Reader) error {
 			return err
 		}
 		p.figures.received(n)
-		if m == nil || p.cut.Load() || m.GetTo() != self {
+		if m == nil || p.cut.Load() {
+			continue
+		}
+		if m.GetTo() != self || !travels(m) {
+			p.figures.notReceived()
 			continue
 		}
 		if err := raft.Process(p.ctx, m); err != nil {

@@ -177,7 +177,7 @@ func (l *link) run() {
 		case <-l.wake:
 			continue
 		case <-tick.C:
-			if idle && !l.p.cut.Load() {
+			if idle {
 				l.w.heartbeat()
 				err = l.flush()
 			}

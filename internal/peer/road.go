@@ -53,6 +53,7 @@ func newRoad(c roadConfig) *road {
 		}
 		if c.tls != nil {
 			t.TLSClientConfig = c.tls.Clone()
+			t.TLSClientConfig.NextProtos = []string{"http/1.1"} // whatever it offers as a server
 		}
 		if c.reuse {
 			t.MaxIdleConnsPerHost, t.IdleConnTimeout = postWorkers, time.Minute

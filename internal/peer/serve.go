@@ -80,6 +80,14 @@ func (t *Transport) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// warn logs what others make happen, at most once a second: they try ten times.
+func (t *Transport) warn(text string, args ...any) {
+	now := time.Now().UnixNano()
+	if last := t.warned.Load(); now-last > int64(time.Second) && t.warned.CompareAndSwap(last, now) {
+		t.log.Warn(text, args...)
+	}
+}
+
 // allowed answers requests of another method than the one there is.
 func allowed(w http.ResponseWriter, r *http.Request, method string) bool {
 	if r.Method == method {
@@ -94,7 +102,7 @@ func allowed(w http.ResponseWriter, r *http.Request, method string) bool {
 func (t *Transport) welcome(w http.ResponseWriter, r *http.Request) bool {
 	w.Header()[headCluster] = []string{t.me.cluster.String()}
 	if err := t.me.compatible(r.Header); err != nil {
-		t.log.Warn("ignored a request of another member", "error", err.Error(), "remote-peer-server-name", r.Header.Get(headFrom),
+		t.warn("ignored a request of another member", "error", err.Error(), "remote-peer-server-name", r.Header.Get(headFrom),
 			"remote-peer-server-version", r.Header.Get(headVersion), "remote-peer-cluster-id", r.Header.Get(headCluster))
 		http.Error(w, err.Error(), http.StatusPreconditionFailed)
 		return false
@@ -126,7 +134,7 @@ func (t *Transport) addressed(w http.ResponseWriter, m *raftpb.Message) bool {
 		}
 		return true
 	}
-	t.log.Warn("rejected Raft message", "reason", reason, "from", cluster.ID(m.GetFrom()).String(), "to", cluster.ID(m.GetTo()).String())
+	t.warn("rejected Raft message", "reason", reason, "from", cluster.ID(m.GetFrom()).String(), "to", cluster.ID(m.GetTo()).String())
 	writeMessage(w, http.StatusForbidden, reason)
 	return false
 }
@@ -160,24 +168,28 @@ func (t *Transport) serveMessage(w http.ResponseWriter, r *http.Request) {
 	t.meet(r)
 	b, err := readBody(r, maxMessage)
 	if err != nil {
-		t.log.Warn("failed to read Raft message", "error", err.Error())
+		t.warn("failed to read Raft message", "error", err.Error())
 		http.Error(w, "error reading raft message", http.StatusBadRequest)
 		return
 	}
 	m, err := parseMessage(b, true)
 	if err != nil {
-		t.log.Warn("failed to unmarshal Raft message", "error", err.Error())
+		t.warn("failed to unmarshal Raft message", "error", err.Error())
 		http.Error(w, "error unmarshalling raft message", http.StatusBadRequest)
 		return
 	}
 	if p := t.peer(cluster.ID(m.GetFrom())); p != nil {
 		p.figures.received(len(b))
 	}
+	if !travels(m) {
+		http.Error(w, "wrong raft message type", http.StatusBadRequest)
+		return
+	}
 	if !t.addressed(w, m) {
 		return
 	}
 	if err := t.cfg.Raft.Process(r.Context(), m); err != nil {
-		t.log.Warn("failed to process Raft message", "error", err.Error())
+		t.warn("failed to process Raft message", "error", err.Error())
 		http.Error(w, "error processing raft message", http.StatusInternalServerError)
 		return
 	}
@@ -208,12 +220,12 @@ func (t *Transport) serveSnapshot(w http.ResponseWriter, r *http.Request) {
 	f := &frameReader{r: bufio.NewReaderSize(r.Body, readBuffer)}
 	m, n, err := f.message(maxSnapshotHead)
 	if err != nil {
-		t.log.Warn("failed to decode Raft message", "error", err.Error())
+		t.warn("failed to decode Raft message", "error", err.Error())
 		http.Error(w, fmt.Sprintf("failed to decode raft message (%v)", err), http.StatusBadRequest)
 		return
 	}
 	if m.GetType() != raftpb.MsgSnap || m.Snapshot == nil {
-		t.log.Warn("unexpected Raft message type", "message-type", m.GetType().String())
+		t.warn("unexpected Raft message type", "message-type", m.GetType().String())
 		http.Error(w, "wrong raft message type", http.StatusBadRequest)
 		return
 	}
@@ -274,7 +286,7 @@ func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if t.cfg.Raft.Removed(from) {
-		t.log.Warn("rejected stream from remote peer because it was removed", "remote-peer-id-from", from.String())
+		t.warn("rejected stream from remote peer because it was removed", "remote-peer-id-from", from.String())
 		http.Error(w, "removed member", http.StatusGone)
 		return
 	}
@@ -286,7 +298,7 @@ func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if to := r.Header.Get(headTo); to != t.me.id.String() {
-		t.log.Warn("ignored streaming request; ID mismatch", "remote-peer-id-header", to, "remote-peer-id-from", from.String())
+		t.warn("ignored streaming request; ID mismatch", "remote-peer-id-header", to, "remote-peer-id-from", from.String())
 		http.Error(w, "to field mismatch", http.StatusPreconditionFailed)
 		return
 	}
@@ -314,7 +326,8 @@ func (t *Transport) attach(w http.ResponseWriter, p *peer, kind streamKind) {
 	}()
 	head := fmt.Sprintf("HTTP/1.1 200 OK\r\n%s: %s\r\n%s: %s\r\nDate: %s\r\nTransfer-Encoding: chunked\r\n\r\n", headCluster, t.me.cluster,
 		headVersion, t.cfg.Version, time.Now().UTC().Format(http.TimeFormat))
-	if err := l.extend(); err == nil {
+	err = l.extend()
+	if err == nil {
 		_, err = conn.Write([]byte(head))
 	}
 	if err != nil {

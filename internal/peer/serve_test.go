@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -133,6 +134,8 @@ func TestAnswers(t *testing.T) {
 		{"message that is none", post, "/raft", "\xff\xff", nil, 400, "error unmarshalling raft message\n"},
 		{"message to another", post, "/raft", message(astray), nil, 403, mismatch},
 		{"message of a removed member", post, "/raft", message(beat), func(m *testMember, _ http.Header) { m.removed[0x2a] = true }, 403, removed},
+		{"message of a type that stays at home", post, "/raft", message(&raftpb.Message{Type: raftpb.MsgStorageAppendResp.Enum(), To: new(uint64(0x1f)), From: new(uint64(math.MaxUint64))}),
+			nil, 400, "wrong raft message type\n"},
 		{"message that is refused", post, "/raft", message(beat), func(m *testMember, _ http.Header) { m.processErr = errTest }, 500, "error processing raft message\n"},
 		{"message of another cluster", post, "/raft", message(beat), func(_ *testMember, h http.Header) { h.Set(headCluster, "c2") }, 412, "cluster ID mismatch\n"},
 		{"message of an old version", post, "/raft", message(beat), func(_ *testMember, h http.Header) { h.Set(headVersion, "2.3.8") }, 412, "incompatible version\n"},

@@ -87,6 +87,7 @@ type Transport struct {
 	images  *road
 	sending chan struct{} // a token for each image that is sent
 	serving limits
+	warned  atomic.Int64 // when warn has last logged, in ns
 
 	// peers are members and remotes. The map is never changed, only replaced, with mu held.
 	peers atomic.Pointer[map[cluster.ID]*peer]
@@ -265,7 +266,7 @@ func (t *Transport) Peers() []Status {
 	return out
 }
 
-// Pause drops everything to and from a member, without closing a connection; with cut false it no longer does. For tests.
+// Pause drops every message to and from a member, but closes no connection; with cut false it no longer does. For tests.
 func (t *Transport) Pause(id cluster.ID, cut bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -3,9 +3,14 @@ package peer
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -37,12 +42,16 @@ func TestEveryMessage(t *testing.T) {
 	for _, way := range []struct{ from, to *testMember }{{a, b}, {b, a}} {
 		var all []*raftpb.Message
 		for typ := raftpb.MsgProp; typ <= raftpb.MsgPreVoteResp; typ++ {
-			if typ == raftpb.MsgSnap || typ == raftpb.MsgUnreachable || typ == raftpb.MsgSnapStatus || typ == raftpb.MsgCheckQuorum {
-				continue
-			}
 			m := &raftpb.Message{Type: typ.Enum(), From: new(uint64(way.from.id)), To: new(uint64(way.to.id)), Term: new(uint64(3)),
 				Index: new(uint64(7)), Context: []byte("ctx"), Entries: []*raftpb.Entry{entry(8, 3, "data")}}
-			all = append(all, m)
+			if typ == raftpb.MsgSnap {
+				continue
+			}
+			if travels(m) {
+				all = append(all, m)
+			} else {
+				way.from.t.Send([]*raftpb.Message{m}) // which is not listened to
+			}
 		}
 		way.from.t.Send(all)
 		got := way.to.await(len(all))
@@ -62,12 +71,12 @@ func TestOrder(t *testing.T) {
 	a, b := newTestMember(t, 1, nil), newTestMember(t, 2, nil)
 	connect(t, a, b)
 	const count = 3000
-	big := make([]byte, 300<<10)
-	_, _ = rand.Read(big)
+	blob := make([]byte, 300<<10)
+	_, _ = rand.Read(blob)
 	for i := range uint64(count) {
 		e := entry(i+1, 1, "x")
 		if i%100 == 0 {
-			e.Data = big[:i*100]
+			e.Data = blob[:i*100]
 		}
 		a.t.Send([]*raftpb.Message{
 			{Type: raftpb.MsgApp.Enum(), From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(1)), LogTerm: new(uint64(1)), Index: new(i), Entries: []*raftpb.Entry{e}},
@@ -84,7 +93,7 @@ func TestOrder(t *testing.T) {
 			require.Len(t, m.Entries, 1)
 			require.Equal(t, app+1, m.Entries[0].GetIndex())
 			if app%100 == 0 {
-				require.True(t, bytes.Equal(big[:app*100], m.Entries[0].Data))
+				require.True(t, bytes.Equal(blob[:app*100], m.Entries[0].Data))
 			}
 			app++
 		} else {
@@ -254,8 +263,7 @@ func TestUnawareMember(t *testing.T) {
 	a.await(1)
 	a.t.Send([]*raftpb.Message{beat(1, 2, 2), appMessages(1, 2, 1, 3, 10)[0]})
 	b.await(2)
-	_, active := a.t.ActiveSince(2)
-	require.True(t, active)
+	require.Eventually(t, func() bool { _, active := a.t.ActiveSince(2); return active }, 5*time.Second, time.Millisecond)
 	// Others' members are not let go of, and it becomes one in time.
 	a.t.SetPeers([]cluster.Member{a.self(), {ID: 7}})
 	require.NotNil(t, a.t.peer(2))
@@ -498,6 +506,45 @@ func TestAddresses(t *testing.T) {
 	addrs.alive()
 	require.False(t, addrs.failed(v, true))
 	require.False(t, addrs.set(parseURLs([]string{"http://a:1", "http://b:2"})))
+}
+
+// TestTLS joins members that know each other by certificates.
+func TestTLS(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	cert, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	both := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: pool, ClientCAs: pool,
+		ClientAuth: tls.RequireAndVerifyClientCert, NextProtos: []string{"h2", "http/1.1"}}
+	a, b := newTestMember(t, 1, nil), newTestMember(t, 2, nil)
+	for _, m := range []*testMember{a, b} {
+		l, err := tls.Listen("tcp", "127.0.0.1:0", both)
+		require.NoError(t, err)
+		m.t.Stop()
+		m.url = "https://" + l.Addr().String()
+		m.start(func(c *Config) { c.TLS = both })
+		go func() { _ = m.srv.Serve(l) }()
+	}
+	connect(t, a, b)
+	msgs := appMessages(1, 2, 20, 5, 20<<10)
+	a.t.Send(msgs)
+	for i, m := range b.await(len(msgs)) {
+		require.True(t, proto.Equal(msgs[i], m))
+	}
+	a.t.SendSnapshot(snapshotTo(2), func(w io.Writer) error { _, err := w.Write(make([]byte, 1<<20)); return err }, 1<<20)
+	b.await(len(msgs) + 1)
+	c := NewClient(both, 5*time.Second)
+	defer c.Close()
+	_, _, err = c.Version(t.Context(), b.url)
+	require.NoError(t, err)
+	b.stop()
+	a.eventually(func() bool { return len(a.down) == 1 })
 }
 
 // TestUnixSocket joins members over sockets in the file system.
