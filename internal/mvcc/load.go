@@ -48,9 +48,11 @@ func (l *loader) run() error {
 			return false
 		}
 		if len(l.chunk) == loadChunk || len(l.bytes)+len(v) > cap(l.bytes) {
+			full := len(l.chunk) < loadChunk
 			l.insert()
-			if len(v) > cap(l.bytes) {
-				l.bytes = make([]byte, 0, max(loadBytes, len(v)))
+			if full && cap(l.bytes) < loadBytes || len(v) > cap(l.bytes) {
+				// A small store is not worth a large buffer.
+				l.bytes = make([]byte, 0, max(min(4*cap(l.bytes), loadBytes), loadBytes>>10, len(v)))
 			}
 		}
 		l.bytes = append(l.bytes, v...)
@@ -83,7 +85,7 @@ func (l *loader) sort() []place {
 		common = commonPrefix(l.chunk[0].key[:common], l.chunk[i].key)
 	}
 	if cap(l.order) < len(l.chunk) {
-		l.order = make([]place, len(l.chunk), loadChunk)
+		l.order = make([]place, len(l.chunk), max(len(l.chunk), min(2*len(l.chunk), loadChunk)))
 	}
 	order := l.order[:len(l.chunk)]
 	for i := range l.chunk {
