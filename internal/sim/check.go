@@ -154,8 +154,7 @@ func (s *system) whole() (bool, string) {
 	if l == nil || !l.acts() {
 		return false, "nobody leads"
 	}
-	for _, x := range t.machine.View().Cluster.Members() {
-		m := s.member(uint64(x.ID))
+	for _, m := range s.present() {
 		switch {
 		case !m.up:
 			return false, m.String() + " is down"
@@ -177,6 +176,7 @@ func (s *system) settle() {
 		m.stallUntil = min(m.stallUntil, s.w.now)
 		if m.up {
 			m.fs.Clear()
+			m.lastWord = noMessage
 			if m.paused > s.w.now {
 				m.paused = s.w.now
 				s.w.after(0, m.resume)
@@ -184,15 +184,20 @@ func (s *system) settle() {
 		}
 	}
 	s.run(leastSettle)
-	why := ""
-	if !s.until(mostSettle, func() (ok bool) { ok, why = s.whole(); return ok }) {
-		fail("whole again", "%v after the last fault the cluster is not whole: %s", leastSettle+mostSettle, why)
-	}
+	s.awaitWhole()
 	s.lastReads()
+	s.awaitWhole() // a lease may have ended meanwhile
 	for _, x := range s.watches {
 		x.finish()
 	}
 	s.checkLeasesEnd()
+}
+
+func (s *system) awaitWhole() {
+	why := ""
+	if !s.until(mostSettle, func() (ok bool) { ok, why = s.whole(); return ok }) {
+		fail("whole again", "%v after the last fault the cluster is not whole: %s", leastSettle+mostSettle, why)
+	}
 }
 
 // checkReplay replays the log on a fresh machine, in batches of other sizes, and compares all members with it.
@@ -213,8 +218,7 @@ func (s *system) checkReplay() {
 	}
 	compactAll(fresh)
 	want := dump(eng)
-	for _, x := range fresh.View().Cluster.Members() {
-		m := s.member(uint64(x.ID))
+	for _, m := range s.present() {
 		compactAll(m.machine)
 		if dump(m.eng) != want {
 			fail("state", "%v: the log leads to another state when it is replayed: %s", m, difference(m.eng, eng))

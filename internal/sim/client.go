@@ -226,10 +226,7 @@ func (c *client) peek(m *member) {
 func (s *system) lastReads() {
 	c := &client{s: s, w: s.w, id: len(s.clients)}
 	s.clients = append(s.clients, c)
-	for _, m := range s.members {
-		if !m.up || m.retiring {
-			continue
-		}
+	for _, m := range s.present() {
 		c.m = m
 		op := &operation{client: c.id, call: s.w.now, in: input{kind: opAll}}
 		c.ops = append(c.ops, op)

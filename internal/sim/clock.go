@@ -25,7 +25,7 @@ func (m *member) takes(d time.Duration) time.Duration {
 // jump moves the clock ahead.
 func (m *member) jump(d time.Duration) {
 	m.clock.base, m.clock.since = m.local()+d, m.w.now
-	m.armed = 0
+	m.armed, m.resumed = 0, m.w.now // it cannot be told from a pause
 	m.s.jumped += d
 	m.truth().leases.jumped(d)
 	for _, id := range sortedKeys(m.ends) {

@@ -77,6 +77,9 @@ func (m *member) work() error {
 }
 
 func (m *member) append(hs *raftpb.HardState, entries []*raftpb.Entry, sync bool) error {
+	if len(entries) > 0 && entries[0].GetIndex() <= m.entries {
+		m.s.rep.Conflicts++
+	}
 	hs, entries = m.tamperWrite(hs, entries)
 	if err := m.log.Append(hs, entries, sync); err != nil {
 		return err
@@ -96,7 +99,7 @@ func (m *member) busy(f func() error) {
 	var done func() error
 	done = func() error {
 		if wait := m.stallUntil - m.w.now; wait > 0 {
-			m.later(wait, done)
+			m.later(min(wait, tick), done)
 			return nil
 		}
 		return f()

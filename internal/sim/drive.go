@@ -25,6 +25,7 @@ type leading struct {
 	conf       *raftpb.ConfState // who belongs to the cluster, as far as raft was told
 	confSince  time.Duration
 	retiring   bool
+	removedAt  uint64
 }
 
 // acts reports whether the member leads and has applied what was committed before it did.
@@ -50,6 +51,9 @@ func (m *member) pump() error {
 		m.readsDone(m.out.Reads)
 		for _, msg := range m.out.Send {
 			m.s.net.message(m, msg)
+			if msg.GetType() == m.lastWord && !m.s.calm {
+				panic(crashed{m})
+			}
 		}
 		for _, msg := range m.out.Snapshots {
 			m.sendImage(msg)
@@ -147,10 +151,10 @@ func (m *member) scanLeases(now time.Duration) {
 	for _, id := range revoke {
 		m.w.note("%v: lease %d is over", m, id)
 		m.asked[id] = true
-		m.proposeOwn(wire.KindLeaseRevoke, &pb.LeaseRevokeRequest{ID: id})
+		m.proposeOwn(wire.KindLeaseRevoke, &pb.LeaseRevokeRequest{ID: id}, nil)
 		if m.s.bad.RevokeTwice {
 			m.later(m.w.span(time.Second), func() error {
-				m.proposeOwn(wire.KindLeaseRevoke, &pb.LeaseRevokeRequest{ID: id})
+				m.proposeOwn(wire.KindLeaseRevoke, &pb.LeaseRevokeRequest{ID: id}, nil)
 				return m.pump()
 			})
 		}
@@ -160,7 +164,7 @@ func (m *member) scanLeases(now time.Duration) {
 		for _, c := range checkpoints {
 			q.Checkpoints = append(q.Checkpoints, &pb.LeaseCheckpoint{ID: c.ID, Remaining_TTL: c.RemainingSeconds})
 		}
-		m.proposeOwn(wire.KindLeaseCheckpoint, q)
+		m.proposeOwn(wire.KindLeaseCheckpoint, q, nil)
 	}
 }
 

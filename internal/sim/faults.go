@@ -3,6 +3,8 @@ package sim
 import (
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/cairn-kv/cairn/internal/vfs"
 )
 
@@ -17,6 +19,7 @@ type fault struct {
 var allFaults = []fault{
 	{"crash", 70, true, (*system).crashOne},
 	{"crash at work", 60, true, (*system).armCrash},
+	{"crash after an answer", 40, false, (*system).crashAfterAnswer},
 	{"crash of the leader", 50, false, (*system).crashLeader},
 	{"power loss", 40, true, (*system).powerLoss},
 	{"isolation", 50, false, (*system).isolate},
@@ -52,7 +55,7 @@ func (s *system) misfortune() {
 
 // victim is a running member, the leader more often than others.
 func (s *system) victim() *member {
-	if l := s.leader(); l != nil && s.w.chance(30) {
+	if l := s.leader(); l != nil && s.w.chance(50) {
 		return l
 	}
 	return s.anyone(nil)
@@ -60,12 +63,19 @@ func (s *system) victim() *member {
 
 func (s *system) crashOne() {
 	if m := s.victim(); m != nil {
-		m.crash()
+		m.cutPower()
 	}
 }
 
 func (s *system) crashLeader() {
 	if m := s.leader(); m != nil {
+		m.cutPower()
+	}
+}
+
+// cutPower crashes a member, but for one that was removed and is not to be switched off yet.
+func (m *member) cutPower() {
+	if !m.retiring || !m.needed() {
 		m.crash()
 	}
 }
@@ -73,7 +83,7 @@ func (s *system) crashLeader() {
 // armCrash makes the power go in the middle of one of the next operations on a member's disk.
 func (s *system) armCrash() {
 	m := s.victim()
-	if m == nil {
+	if m == nil || m.retiring {
 		return
 	}
 	op := pick(s.w, []vfs.Op{vfs.OpWrite, vfs.OpSync, vfs.OpRename, vfs.OpCreate, vfs.OpSyncDir})
@@ -82,10 +92,19 @@ func (s *system) armCrash() {
 	s.w.note("the power of %v will go during a %v", m, op)
 }
 
+// crashAfterAnswer makes the power go as soon as a member has answered a request of another: what it has answered for
+// has to be there when it comes back, which is soon.
+func (s *system) crashAfterAnswer() {
+	if m := s.victim(); m != nil && !m.retiring {
+		m.lastWord = pick(s.w, []raftpb.MessageType{raftpb.MsgVoteResp, raftpb.MsgVoteResp, raftpb.MsgAppResp, raftpb.MsgApp, raftpb.MsgReadIndex})
+		s.w.note("the power of %v will go after a %v", m, m.lastWord)
+	}
+}
+
 func (s *system) powerLoss() {
 	s.w.note("the power goes everywhere")
 	for _, m := range s.running() {
-		m.crash()
+		m.cutPower()
 	}
 }
 

@@ -178,9 +178,6 @@ func (m *member) installed(j *node.AppendJob, eng *mem.Engine) error {
 		return err
 	}
 	delete(m.prepared, meta.GetIndex())
-	if m.s.bad.MarkBeforeDurable {
-		m.later(200*time.Millisecond, eng.Flush)
-	}
 	m.s.rep.Snapshots++
 	m.notified = meta.GetIndex()
 	jobs := m.atWork

@@ -150,8 +150,8 @@ func (m *member) renew(id int64, until time.Duration, answer func(t *tenure, ttl
 	if local {
 		r = m.deadlines.Renew(now, id)
 	}
-	switch {
-	case !r.Known || r.Expired:
+	m.w.detail("%v: lease %d is to be renewed: %+v", m, id, r)
+	if !r.Known || r.Expired {
 		answer(nil, 0)
 		return
 	}
@@ -164,12 +164,11 @@ func (m *member) renew(id int64, until time.Duration, answer func(t *tenure, ttl
 		return
 	}
 	var request uint64
-	request = m.propose(wire.KindLeaseCheckpoint, &pb.LeaseCheckpointRequest{Checkpoints: []*pb.LeaseCheckpoint{{ID: id}}}, func(res machine.Result) {
+	request = m.proposeOwn(wire.KindLeaseCheckpoint, &pb.LeaseCheckpointRequest{Checkpoints: []*pb.LeaseCheckpoint{{ID: id}}}, func(res machine.Result) {
 		t := book.byRequest[request]
-		if t == nil {
-			if last := book.now[id]; !last.asked {
-				fail("lease", "the renewal of lease %d is about to be answered, but it had ended before", id)
-			}
+		m.w.detail("%v: request %d has renewed %+v", m, request, t)
+		if t == nil && !book.now[id].asked {
+			fail("lease", "the renewal of lease %d is about to be answered, but it had ended before", id)
 		}
 		answer(t, ttl)
 	})

@@ -25,6 +25,7 @@ const (
 	electionTime  = tick * electionTicks
 	minLeaseTTL   = 2
 	walDir        = "member/wal"
+	noMessage     = raftpb.MessageType(-1)
 )
 
 var machineConfig = machine.Config{MinLeaseTTLSeconds: minLeaseTTL, MaxLearners: 2}
@@ -69,8 +70,9 @@ type member struct {
 	applying
 	leading
 	tampered
-	preparing bool  // a snapshot from another member is being made a database
-	shown     int64 // the newest revision that a serializable read has shown
+	lastWord  raftpb.MessageType // the power goes when a message of this kind has left
+	preparing bool               // a snapshot from another member is being made a database
+	shown     int64              // the newest revision that a serializable read has shown
 }
 
 // newMember thinks of a member. It has no disk yet.
@@ -135,8 +137,8 @@ func (m *member) boot() error {
 	m.reading = reading{reads: map[uint64]*read{}}
 	m.writing = writing{loggedCommit: rec.HardState.GetCommit(), stallAfter: m.w.between(500*time.Millisecond, time.Second)}
 	m.leading = leading{heard: map[uint64]time.Duration{}}
-	m.tampered = tampered{}
-	m.preparing, m.shown = false, 0
+	m.tampered = tampered{entries: rec.Start.Index + uint64(len(rec.Entries))}
+	m.preparing, m.shown, m.lastWord = false, 0, noMessage
 	m.backlog, m.paused, m.armed, m.told = nil, 0, 0, 0
 	m.conf = m.machine.View().Cluster.ConfState()
 	cfg := node.Config{ID: m.id.ID, Tick: tick, ElectionTicks: electionTicks, PreVote: true, FirstRead: m.s.lives << 32,
@@ -183,6 +185,9 @@ func (m *member) crash() {
 	m.s.rep.Crashes++
 	m.s.reportDown(m)
 	rest := m.w.between(0, 500*time.Millisecond)
+	if m.lastWord != noMessage {
+		rest /= 10
+	}
 	if m.w.chance(15) && !m.s.calm {
 		rest = m.w.between(time.Second, 6*time.Second)
 	}
@@ -207,13 +212,33 @@ func (m *member) retire() {
 	if m.retiring {
 		return
 	}
-	m.retiring = true
-	m.later(m.w.between(0, time.Second), func() error {
+	m.retiring, m.removedAt = true, m.machine.Applied()
+	m.fs.Clear()
+	var stop func() error
+	stop = func() error {
+		if m.needed() {
+			m.later(500*time.Millisecond, stop)
+			return nil
+		}
 		m.w.note("%v is removed and stops", m)
 		m.end()
 		m.gone = true
 		return nil
-	})
+	}
+	m.later(m.w.between(0, time.Second), stop)
+}
+
+// needed reports whether the cluster cannot do without a member that was removed: of two voters, the one that stays
+// cannot go on before it knows for good that the other one is removed, and until then it needs its vote. Knowing it from
+// a commit index that is not durable is not enough. So whoever removes the second last voter must not switch it off too
+// early.
+func (m *member) needed() bool {
+	voters := m.machine.View().Cluster.ConfState().GetVoters()
+	if len(voters) != 1 {
+		return false
+	}
+	last := m.s.member(voters[0])
+	return !last.gone && last.flushed < m.removedAt
 }
 
 // openDatabase opens the database in use. If the log starts behind it, the installation of a snapshot was cut short and

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -175,10 +176,9 @@ func (x *observer) finish() {
 		if x.missing() == nil {
 			return
 		}
-		if x.life == 0 || x.life != x.m.life || !x.m.up {
-			if x.m = x.s.leader(); x.m == nil {
-				fail("watch", "nobody leads")
-			}
+		if x.life == 0 || x.life != x.m.life || !slices.Contains(x.s.present(), x.m) {
+			x.leave()
+			x.m = x.s.leader()
 			x.connect()
 		}
 		must(x.rounds(1))

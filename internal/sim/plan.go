@@ -35,10 +35,10 @@ type quality struct {
 // newPlan draws a plan. members is the number of voters to begin with, 0 to let the seed choose.
 func newPlan(seed uint64, members int) plan {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 0x706c616e))}
-	p := plan{voters: members, clients: 4, observers: 3, lessees: 5,
-		think: w.between(30*time.Millisecond, 160*time.Millisecond), keepEntries: pick(w, []uint64{5, 20, 100, 400, 5000}),
-		gather: w.chance(50), segment: pick(w, []int64{4 << 10, 16 << 10, 64 << 10}), flushEvery: w.between(300*time.Millisecond, 5*time.Second),
-		pace:        w.between(200*time.Millisecond, 2*time.Second),
+	p := plan{voters: members, clients: 3 + w.rng.IntN(5), observers: 3, lessees: 3 + w.rng.IntN(5),
+		think: w.between(15*time.Millisecond, 150*time.Millisecond), keepEntries: pick(w, []uint64{3, 10, 40, 200, 5000}),
+		gather: w.chance(50), segment: pick(w, []int64{4 << 10, 16 << 10, 64 << 10}), flushEvery: w.between(300*time.Millisecond, 8*time.Second),
+		pace:        w.between(100*time.Millisecond, 1500*time.Millisecond),
 		link:        quality{least: 100 * time.Microsecond, most: w.between(500*time.Microsecond, 8*time.Millisecond)},
 		repeatImage: 20}
 	if p.voters == 0 {

@@ -40,14 +40,15 @@ func (m *member) propose(kind wire.Kind, msg proto.Message, done func(machine.Re
 	return m.enqueue(&ticket{data: m.encode(kind, msg), id: m.s.requests, done: done})
 }
 
-// proposeOwn queues a command that only this member may propose, and only while it leads: another leader, or this one
-// later, may know better.
-func (m *member) proposeOwn(kind wire.Kind, msg proto.Message) {
-	t := &ticket{data: m.encode(kind, msg), id: m.s.requests}
+// proposeOwn queues a command that only this member may propose, and only while it goes on leading: what was true of a
+// lease when it looked need not be true any more for another leader, or for this one later. What it has proposed itself
+// comes before the first entry of a later leader, who only acts behind that.
+func (m *member) proposeOwn(kind wire.Kind, msg proto.Message, done func(machine.Result)) uint64 {
+	t := &ticket{data: m.encode(kind, msg), id: m.s.requests, done: done}
 	if !m.s.bad.ForwardRevokes {
 		t.own = m.leadTerm
 	}
-	m.enqueue(t)
+	return m.enqueue(t)
 }
 
 // encode makes the command of a new request.
@@ -138,11 +139,11 @@ func (m *member) stepProposal(msg *raftpb.Message) error {
 func (m *member) dropStale() {
 	s := m.node.Status()
 	m.queue = slices.DeleteFunc(m.queue, func(t *ticket) bool {
-		if t.until <= m.w.now {
-			delete(m.waiting, t.id)
-			return true
+		if t.until > m.w.now && (t.own == 0 || s.IsLeader && s.Term == t.own) {
+			return false
 		}
-		return t.own != 0 && (!s.IsLeader || s.Term != t.own)
+		delete(m.waiting, t.id)
+		return true
 	})
 }
 
@@ -162,7 +163,7 @@ func (m *member) again(term uint64) {
 	for _, id := range sortedKeys(m.waiting) {
 		t := m.waiting[id]
 		switch {
-		case t.until <= m.w.now:
+		case t.until <= m.w.now || t.own != 0 && t.own < term:
 			delete(m.waiting, id)
 		case t.term != 0 && t.term < term:
 			t.term = 0

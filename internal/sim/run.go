@@ -29,7 +29,7 @@ type Report struct {
 	Operations, Open, Revision, Entries                 int
 	Crashes, Torn, Elections, Snapshots, Conf           int
 	Messages, Lost                                      int
-	Stalls, Pauses, Cuts, Jumps                         int
+	Stalls, Pauses, Cuts, Jumps, Conflicts              int
 	Grants, Renewals, Expired, Events, Gaps, Transfers  int
 	Linearizable, Serializable, Acknowledged, Undecided int
 }
@@ -39,7 +39,7 @@ func (r *Report) add(o Report) {
 	for _, p := range []struct{ to, from *int }{{&r.Operations, &o.Operations}, {&r.Open, &o.Open}, {&r.Entries, &o.Entries},
 		{&r.Crashes, &o.Crashes}, {&r.Torn, &o.Torn}, {&r.Elections, &o.Elections}, {&r.Snapshots, &o.Snapshots}, {&r.Conf, &o.Conf},
 		{&r.Messages, &o.Messages}, {&r.Lost, &o.Lost}, {&r.Stalls, &o.Stalls}, {&r.Pauses, &o.Pauses}, {&r.Cuts, &o.Cuts},
-		{&r.Jumps, &o.Jumps}, {&r.Grants, &o.Grants}, {&r.Renewals, &o.Renewals}, {&r.Expired, &o.Expired}, {&r.Events, &o.Events},
+		{&r.Jumps, &o.Jumps}, {&r.Conflicts, &o.Conflicts}, {&r.Grants, &o.Grants}, {&r.Renewals, &o.Renewals}, {&r.Expired, &o.Expired}, {&r.Events, &o.Events},
 		{&r.Gaps, &o.Gaps}, {&r.Transfers, &o.Transfers}, {&r.Linearizable, &o.Linearizable}, {&r.Serializable, &o.Serializable},
 		{&r.Acknowledged, &o.Acknowledged}, {&r.Undecided, &o.Undecided}} {
 		*p.to += *p.from

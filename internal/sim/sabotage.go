@@ -77,7 +77,6 @@ func (m *member) tamperWrite(hs *raftpb.HardState, entries []*raftpb.Entry) (*ra
 			}
 			entries = keep
 		}
-		m.entries = max(m.entries, m.entries)
 		if k := len(entries); k > 0 {
 			m.entries = entries[k-1].GetIndex()
 		}

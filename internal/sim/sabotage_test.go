@@ -3,24 +3,97 @@ package sim
 import (
 	"errors"
 	"testing"
+	"time"
 )
+
+// sabotages are the ways in which the code is broken on purpose. Each has to be found within so many seeds, by the
+// checks named; tune makes what it takes more likely.
+var sabotages = []struct {
+	name  string
+	bad   Sabotage
+	tune  func(*plan)
+	seeds uint64
+}{
+	{"jobs are reported before they are durable", Sabotage{AckBeforeSync: true}, nil, 60},
+	{"followers report jobs before they are durable", Sabotage{FollowerAckBeforeSync: true}, three, 60},
+	{"syncs do nothing", Sabotage{SkipSync: true}, nil, 60},
+	{"the log is released too early", Sabotage{ForgetHistory: true}, nil, 60},
+	{"the applied index is stored before its entry", Sabotage{IndexBeforeEntry: true}, nil, 60},
+	{"votes are not saved", Sabotage{VoteNotSaved: true}, voting, 60},
+	{"terms are not saved", Sabotage{TermNotSaved: true}, three, 60},
+	{"entries that replace others are not written", Sabotage{KeepConflicts: true}, diverging, 60},
+	{"reads show an old state", Sabotage{StaleReads: true}, nil, 60},
+	{"leaders answer reads without a quorum", Sabotage{LocalReads: true}, three, 60},
+	{"IDs of reads are used again", Sabotage{ReuseReadIDs: true}, hectic, 60},
+	{"commands are proposed twice", Sabotage{ProposeTwice: true}, nil, 60},
+	{"membership changes are applied twice", Sabotage{ConfTwice: true}, changing, 60},
+	{"membership changes are not applied on one member", Sabotage{ConfMissed: true}, changing, 60},
+	{"two membership changes at once", Sabotage{ConfDelayed: true}, changing, 60},
+	{"a snapshot is installed without a mark", Sabotage{NoMark: true}, lagging, 60},
+	{"the mark comes before the database is durable", Sabotage{MarkBeforeDurable: true}, rarelyFlushed, 60},
+	{"a snapshot that comes again takes the state back", Sabotage{RollBack: true}, lagging, 60},
+	{"watchers are not told of a snapshot", Sabotage{NoJump: true}, lagging, 60},
+	{"events are not published", Sabotage{DropWatchEvents: true}, nil, 60},
+	{"watches are resumed too late", Sabotage{ResumeLate: true}, nil, 60},
+	{"leases are revoked twice", Sabotage{RevokeTwice: true}, nil, 60},
+	{"a leader of the past ends leases", Sabotage{ForwardRevokes: true}, moving, 60},
+	{"leases are renewed without the log", Sabotage{LocalRenewals: true}, three, 60},
+	{"deadlines begin anew with each leader", Sabotage{ResetDeadlines: true}, three, 60},
+	{"leaders go on without a disk", Sabotage{StalledLeaders: true}, three, 60},
+}
+
+// three begins with three members.
+func three(p *plan) { p.voters = 3 }
+
+// changing makes members come and go.
+func changing(p *plan) { p.voters, p.membership = 3, true }
+
+// voting makes members vote, and forget about it if they can.
+func voting(p *plan) {
+	p.voters, p.pace, p.membership = 3, 500*time.Millisecond, false
+	p.faults = []fault{faultNamed("crash after an answer"), faultNamed("crash of the leader"), faultNamed("pair"), faultNamed("pair")}
+}
+
+// hectic makes members come back while answers to their earlier lives are under way.
+func hectic(p *plan) {
+	p.voters, p.pace, p.membership = 3, 300*time.Millisecond, false
+	p.link.repeat, p.link.lose = 30, 5
+	p.faults = []fault{faultNamed("crash"), faultNamed("slow network"), faultNamed("crash after an answer")}
+}
+
+// moving makes leadership change hands.
+func moving(p *plan) {
+	p.voters, p.pace, p.lessees = 3, 500*time.Millisecond, 12
+	p.faults = []fault{faultNamed("transfer"), faultNamed("stall"), faultNamed("pause"), faultNamed("crash of the leader")}
+}
+
+// diverging makes logs go different ways.
+func diverging(p *plan) {
+	p.voters, p.pace, p.think, p.flushEvery, p.gather = 3, 500*time.Millisecond, 30*time.Millisecond, 10*time.Second, false
+	p.faults = []fault{faultNamed("isolation"), faultNamed("one way"), faultNamed("split"), faultNamed("crash")}
+}
+
+// rarelyFlushed is lagging, with databases that are not durable for long.
+func rarelyFlushed(p *plan) {
+	lagging(p)
+	p.flushEvery = 3 * time.Second
+}
+
+// lagging makes members miss so much that they need snapshots.
+func lagging(p *plan) {
+	p.voters, p.keepEntries, p.flushEvery, p.pace = 3, 3, 500*time.Millisecond, time.Second
+	p.faults = []fault{faultNamed("crash"), faultNamed("crash"), faultNamed("isolation"), faultNamed("power loss"), faultNamed("crash at work")}
+}
 
 // TestSabotageIsNoticed breaks the members in known ways; the checks have to find each within a few seeds.
 func TestSabotageIsNoticed(t *testing.T) {
-	for name, s := range map[string]Sabotage{
-		"acknowledge before sync": {AckBeforeSync: true},
-		"skip sync":               {SkipSync: true},
-		"forget history":          {ForgetHistory: true},
-		"drop watch events":       {DropWatchEvents: true},
-		"stale reads":             {StaleReads: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(60) {
-				if _, err := play(t, Options{Seed: seed, Sabotage: s}); err != nil {
-					var f *Failed
-					if errors.As(err, &f) {
-						t.Logf("seed %d: %s: %.200v", seed, f.Checker, f.Err)
-					}
+	for _, x := range sabotages {
+		t.Run(x.name, func(t *testing.T) {
+			for seed := range x.seeds {
+				_, err := play(t, Options{Seed: *flagSeed + seed, Sabotage: x.bad, tune: x.tune})
+				var f *Failed
+				if errors.As(err, &f) {
+					t.Logf("seed %d, %s: %.250v", f.Seed, f.Checker, f.Err)
 					return
 				}
 			}

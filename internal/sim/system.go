@@ -137,6 +137,14 @@ func (s *system) running() (out []*member) {
 	return out
 }
 
+// present are the members that belong to the cluster, as far as was applied anywhere.
+func (s *system) present() (out []*member) {
+	for _, x := range s.truth.machine.View().Cluster.Members() {
+		out = append(out, s.member(uint64(x.ID)))
+	}
+	return out
+}
+
 // anyone is a running member, mostly the one that was asked last; nil if none runs.
 func (s *system) anyone(last *member) *member {
 	if last != nil && last.up && s.w.chance(70) {
