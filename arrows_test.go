@@ -42,6 +42,7 @@ var forbidden = []struct{ from, to, why string }{
 	{"internal/v3rpc", "internal/wal", "the API opens no file"},
 	{"internal/v2http", "internal/host", "the API sees the member through its own interface"},
 	{"internal/sim", "internal/host", "the simulator replaces host"},
+	{"internal/discovery", "internal/host", "who finds members does not know what for"},
 	{"internal/ctl", "internal/host", "the tools speak the API"},
 	{"client", "internal/", "the client library stands alone"},
 	{".", "go.etcd.io/etcd/server", "production code uses etcd's API module only"},

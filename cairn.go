@@ -134,6 +134,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.others = peer.NewClient(nil, askWithin)
 	begin := &origin{}
 	if fresh { // later on, the log tells, whatever the options are
+		if err := s.discover(ctx); err != nil {
+			return err
+		}
 		if begin, err = cfg.origin(ctx, s.others); err != nil {
 			return err
 		}

@@ -37,10 +37,23 @@ type Config struct {
 	LogLevel, LogFormat, LogOutputs                          string // LogOutputs is a comma list
 	Metrics                                                  string // extensive, or anything else for less
 
+	Discovery DiscoveryConfig
+
 	Logger *slog.Logger // nil makes one from the Log fields
 
 	given map[string]bool // options that were set, by name
 	notes []note          // what there is to say about how they were set
+}
+
+// DiscoveryConfig says where a member that has no data asks who the first members are.
+type DiscoveryConfig struct {
+	SRV, SRVName                                              string // a domain, and a suffix of its service names
+	Token                                                     string
+	Endpoints                                                 string // of the registry, a comma list
+	DialTimeout, RequestTimeout, KeepaliveTime, KeepaliveWait time.Duration
+	Insecure, SkipVerify                                      bool
+	Cert, Key, CACert                                         string // files
+	User, Password                                            string // User may be name:password
 }
 
 // note is a line for the log, which is not open yet while options are read.

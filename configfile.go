@@ -23,8 +23,11 @@ var sections = map[string]string{
 // spelled are the options that have another name inside a section.
 var spelled = map[string]string{
 	"allowed-hostname": "client-cert-allowed-hostname", "peer-allowed-cn": "peer-cert-allowed-cn", "peer-allowed-hostname": "peer-cert-allowed-hostname",
-	"discovery-client": "discovery-endpoints",
+	"discovery-username": "discovery-user",
 }
+
+// discoveryParts are sections inside that of discovery.
+var discoveryParts = []string{"client", "secure", "auth"}
 
 // fromFile takes all options from a file.
 func fromFile(name string) (Config, error) {
@@ -51,7 +54,11 @@ func fromFile(name string) (Config, error) {
 func (c *Config) fromKeys(known map[string]option, prefix string, m map[string]any) error {
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		v := m[k]
-		if inner, ok := sections[k]; ok && prefix == "" {
+		inner, ok := sections[k]
+		if ok = ok && prefix == ""; !ok && prefix == sections["discovery-config"] && slices.Contains(discoveryParts, k) {
+			inner, ok = prefix, true
+		}
+		if ok {
 			sub, isMap := v.(map[string]any)
 			if v != nil && !isMap {
 				return fmt.Errorf("%s holds keys of its own", k)

@@ -142,7 +142,10 @@ func TestWhatIsRefused(t *testing.T) {
 
 		{"--cert-file=c.pem", false, "--cert-file is not supported: this server serves plain text only"},
 		{"--peer-cert-allowed-cn=x", false, "--peer-cert-allowed-cn is not supported: this server serves plain text only"},
-		{"--discovery-srv=example.com", false, "--discovery-srv is not supported: clusters of several members are not supported"},
+		{"--discovery-token=t", false, "both --discovery-token and --discovery-endpoints must be set"},
+		{"--discovery-token=t --discovery-endpoints=a,,b", false, "--discovery-endpoints must not contain empty endpoints"},
+		{"--discovery-srv=x.org --initial-cluster=default=http://localhost:2380", false, "multiple discovery or bootstrap flags are set. Choose one of"},
+		{"--discovery-fallback=proxy", true, `v2 proxy is deprecated, and --discovery-fallback can't be configured as "proxy"`},
 		{"--config-file=/does/not/exist", false, "no such file"},
 	} {
 		_, err := check(strings.Fields(c.args), nil)
@@ -284,7 +287,7 @@ wings: 2
 		"peer-transport-security: {client-cert-auth: true}": "peer-transport-security: client-cert-auth is not supported",
 		"peer-transport-security: {allowed-cn: [a, b]}":     "allowed-cn is not supported",
 		"client-transport-security: yes please":             "client-transport-security holds keys of its own",
-		"discovery-config: {client: {endpoints: [a]}}":      "not supported: clusters of several members",
+		"discovery-config: {client: {endpoints: [a]}}":      "both --discovery-token and --discovery-endpoints must be set",
 		"socket-options: {reuse-port: true}":                "reuse-port is not supported",
 		"log-level: loud":                                   "unrecognized level",
 	} {
@@ -301,4 +304,21 @@ wings: 2
 	c, err = ParseArgs(nil, []string{"ETCD_CONFIG_FILE=" + file, "ETCD_NAME=x"}, &bytes.Buffer{})
 	require.NoError(t, err)
 	require.Equal(t, "default", c.Name)
+}
+
+func TestDiscoveryInAFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "c.yaml")
+	require.NoError(t, os.WriteFile(name, []byte(`
+discovery-config:
+  token: t
+  client:
+    endpoints: [http://a:1, http://b:2]
+    request-timeout: 3000000000
+    secure: {cacert: ca.pem, insecure-transport: false}
+    auth: {username: u, password: p}
+`), 0o600))
+	c, err := ParseArgs([]string{"--config-file", name}, nil, &bytes.Buffer{})
+	require.NoError(t, err)
+	require.Equal(t, DiscoveryConfig{Token: "t", Endpoints: "http://a:1,http://b:2", DialTimeout: 2 * time.Second, RequestTimeout: 3 * time.Second,
+		KeepaliveTime: 2 * time.Second, KeepaliveWait: 6 * time.Second, CACert: "ca.pem", User: "u", Password: "p"}, c.Discovery)
 }

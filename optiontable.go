@@ -10,7 +10,6 @@ import (
 
 const (
 	noTLS      = "this server serves plain text only"
-	noCluster  = "clusters of several members are not supported"
 	noRotation = "let a tool such as logrotate do it, with copytruncate"
 	noTracing  = "requests are not traced"
 )
@@ -68,7 +67,23 @@ func options() []option {
 		ignoredText("auth-token", "simple"), ignoredNumber("auth-token-ttl", "300"), ignoredNumber("bcrypt-cost", "10"), ignoredText("v2-deprecation", ""),
 		ignoredBool("socket-reuse-address", "false"),
 		ignoredText("cipher-suites", ""), ignoredText("tls-min-version", "TLS1.2"), ignoredText("tls-max-version", ""), ignoredNumber("self-signed-cert-validity", "1"),
-		ignoredBool("peer-skip-client-san-verification", "false"), ignoredText("discovery-fallback", "exit"),
+		ignoredBool("peer-skip-client-san-verification", "false"),
+		word("discovery-fallback", "exit", "exit: there is no other way to go on.", checkFallback, func(*Config) *string { return new(string) }),
+		text("discovery-srv", "", "DNS domain whose service records name the first members.", func(c *Config) *string { return &c.Discovery.SRV }),
+		text("discovery-srv-name", "", "Suffix of the service names in the DNS.", func(c *Config) *string { return &c.Discovery.SRVName }),
+		text("discovery-token", "", "Token under which the first members register in another cluster.", func(c *Config) *string { return &c.Discovery.Token }),
+		text("discovery-endpoints", "", "Client endpoints of that other cluster.", func(c *Config) *string { return &c.Discovery.Endpoints }),
+		duration("discovery-dial-timeout", "2s", "Time for a connection to it.", func(c *Config) *time.Duration { return &c.Discovery.DialTimeout }),
+		duration("discovery-request-timeout", "5s", "Time for a request to it.", func(c *Config) *time.Duration { return &c.Discovery.RequestTimeout }),
+		duration("discovery-keepalive-time", "2s", "Time between pings to it.", func(c *Config) *time.Duration { return &c.Discovery.KeepaliveTime }),
+		duration("discovery-keepalive-timeout", "6s", "Time for the answer to a ping.", func(c *Config) *time.Duration { return &c.Discovery.KeepaliveWait }),
+		boolean("discovery-insecure-transport", "true", "Connect to it without TLS, unless certificates are given.", func(c *Config) *bool { return &c.Discovery.Insecure }),
+		boolean("discovery-insecure-skip-tls-verify", "false", "Do not check its certificate.", func(c *Config) *bool { return &c.Discovery.SkipVerify }),
+		text("discovery-cert", "", "File of this member's certificate for it.", func(c *Config) *string { return &c.Discovery.Cert }),
+		text("discovery-key", "", "File of the certificate's key.", func(c *Config) *string { return &c.Discovery.Key }),
+		text("discovery-cacert", "", "File of the CA that its certificate is checked against.", func(c *Config) *string { return &c.Discovery.CACert }),
+		text("discovery-user", "", "User name[:password] there.", func(c *Config) *string { return &c.Discovery.User }),
+		text("discovery-password", "", "Password there.", func(c *Config) *string { return &c.Discovery.Password }),
 
 		refusedBool("unsafe-no-fsync", "what is acknowledged is always on disk"),
 		refusedBool("socket-reuse-port", "two members on one address would share its clients"),
@@ -78,13 +93,6 @@ func options() []option {
 	for _, name := range []string{"address", "service-name", "instance-id", "sampling-rate"} {
 		opts = append(opts, ignoredText("distributed-tracing-"+name, ""))
 	}
-	for _, name := range []string{"srv", "srv-name", "token", "endpoints", "cert", "key", "cacert", "user", "password"} {
-		opts = append(opts, refused("discovery-"+name, "", noCluster))
-	}
-	for _, name := range []string{"dial-timeout", "request-timeout", "keepalive-time", "keepalive-timeout"} {
-		opts = append(opts, ignoredDuration("discovery-"+name, "0s"))
-	}
-	opts = append(opts, ignoredBool("discovery-insecure-transport", "true"), ignoredBool("discovery-insecure-skip-tls-verify", "false"))
 	for _, of := range []string{"", "peer-"} {
 		for _, name := range []string{"cert-file", "key-file", "trusted-ca-file", "client-cert-file", "client-key-file", "crl-file", "client-cert-allowed-hostname", "cert-allowed-cn", "cert-allowed-hostname"} {
 			if of == "" && strings.HasPrefix(name, "cert-allowed") || of != "" && name == "client-cert-allowed-hostname" {

@@ -40,6 +40,9 @@ func (c *Config) Validate() error {
 	if err := checkClusterState(c.InitialClusterState); err != nil {
 		return err
 	}
+	if err := c.validateDiscovery(); err != nil {
+		return err
+	}
 	switch {
 	case c.MaxTxnOps <= 0:
 		return fmt.Errorf("--max-txn-ops must be >0 (set to %d)", c.MaxTxnOps)
@@ -75,6 +78,35 @@ func (c *Config) validateURLs() error {
 		return errors.New("--advertise-client-urls is required when --listen-client-urls is set explicitly")
 	}
 	return nil
+}
+
+func (c *Config) validateDiscovery() error {
+	d := &c.Discovery
+	ways := 0
+	for _, set := range []bool{c.InitialCluster != "", d.SRV != "", d.Endpoints != ""} {
+		if set {
+			ways++
+		}
+	}
+	switch {
+	case ways > 1:
+		return errors.New("multiple discovery or bootstrap flags are set. Choose one of --initial-cluster, --discovery-srv and --discovery-endpoints")
+	case (d.Token == "") != (d.Endpoints == ""):
+		return errors.New("both --discovery-token and --discovery-endpoints must be set")
+	case d.Endpoints != "" && slices.Contains(strings.Split(strings.ReplaceAll(d.Endpoints, " ", ""), ","), ""):
+		return errors.New("--discovery-endpoints must not contain empty endpoints")
+	}
+	return nil
+}
+
+func checkFallback(s string) error {
+	switch s {
+	case "exit":
+		return nil
+	case "proxy":
+		return errors.New(`v2 proxy is deprecated, and --discovery-fallback can't be configured as "proxy"`)
+	}
+	return errors.New("exit is expected")
 }
 
 func checkClusterState(s string) error {

@@ -201,3 +201,44 @@ func TestWhatCannotBegin(t *testing.T) {
 	_, err := g3.connect(g3.members[:2]...).Put(within(t, patience), "k", "v")
 	require.NoError(t, err)
 }
+
+// Members that know nobody find each other in a registry; who comes too late is told so.
+func TestMembersFindEachOtherInARegistry(t *testing.T) {
+	t.Parallel()
+	registry := newGroup(t, 1)
+	c := registry.connect()
+	flags := []string{"--discovery-token", "tok", "--discovery-endpoints", registry.members[0].url()}
+	early := newMember(t, "early")
+	early.launch(flags...)
+	early.awaitEnd()
+	require.Contains(t, early.out.String(), "discovery: size key not found")
+	_, err := c.Put(within(t, patience), "/_etcd/registry/tok/_config/size", "3")
+	require.NoError(t, err)
+	g := &group{t: t}
+	for _, name := range []string{"a", "b", "c"} {
+		g.members = append(g.members, newMember(t, name))
+	}
+	for i, m := range g.members {
+		if i == 2 {
+			time.Sleep(500 * time.Millisecond)
+			g.members[0].kill() // and comes back before the cluster is complete
+			g.members[0].launch(flags...)
+		}
+		m.launch(flags...)
+	}
+	for _, m := range g.members {
+		m.await()
+	}
+	_, err = g.connect().Put(within(t, patience), "k", "v")
+	require.NoError(t, err)
+	g.agree()
+	late := newMember(t, "late")
+	late.launch(flags...)
+	late.awaitEnd()
+	require.Contains(t, late.out.String(), "discovery token was already used")
+	require.Contains(t, late.out.String(), "discovery: cluster is full")
+	require.NotZero(t, late.cmd.ProcessState.ExitCode())
+	g.members[1].stop()
+	g.members[1].start(flags...) // it does not ask again
+	g.agree()
+}

@@ -1,0 +1,83 @@
+package cairn
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/cairn-kv/cairn/client"
+	"github.com/cairn-kv/cairn/internal/cluster"
+	"github.com/cairn-kv/cairn/internal/discovery"
+)
+
+// discover asks who the first members are, if the options say where. The answer takes the place of --initial-cluster.
+func (s *Server) discover(ctx context.Context) error {
+	c := &s.cfg
+	d := &c.Discovery
+	switch {
+	case d.SRV != "":
+		srv := discovery.SRV{Domain: d.SRV, Suffix: d.SRVName, Resolver: net.DefaultResolver}
+		members, err := srv.Members(ctx, c.Name, c.InitialAdvertisePeerURLs)
+		if err != nil {
+			return fmt.Errorf("--discovery-srv: %w", err)
+		}
+		s.log.Info("found the first members in the DNS", "domain", d.SRV, "initial-cluster", members)
+		c.InitialCluster = members
+	case d.Endpoints != "":
+		if c.InitialClusterState == clusterExisting {
+			return errors.New("discovery URL should not be set when joining existing initial cluster: with --initial-cluster-state=existing, give --initial-cluster")
+		}
+		cfg, err := d.clientConfig()
+		if err != nil {
+			return err
+		}
+		c.InitialClusterToken = d.Token
+		own := urlStrings(c.InitialAdvertisePeerURLs)
+		r := discovery.Registry{Token: d.Token, Client: cfg, RequestTimeout: d.RequestTimeout, Logger: s.log}
+		members, err := r.Join(ctx, cluster.MemberID(own, d.Token, 0), named(c.Name, own))
+		switch {
+		case errors.Is(err, discovery.ErrFull), errors.Is(err, discovery.ErrDuplicate):
+			return fmt.Errorf("failed to bootstrap; discovery token was already used: %w: do not reuse discovery token; generate a new one to bootstrap a cluster", err)
+		case err != nil:
+			return fmt.Errorf("failed to bootstrap with the discovery token: %w", err)
+		}
+		s.log.Info("found the first members in the registry", "initial-cluster", members)
+		c.InitialCluster = members
+	}
+	return nil
+}
+
+func (d *DiscoveryConfig) clientConfig() (client.Config, error) {
+	cfg := client.Config{Endpoints: strings.Split(strings.ReplaceAll(d.Endpoints, " ", ""), ","), DialTimeout: d.DialTimeout,
+		DialKeepAliveTime: d.KeepaliveTime, DialKeepAliveTimeout: d.KeepaliveWait, Username: d.User, Password: d.Password}
+	if name, password, ok := strings.Cut(d.User, ":"); ok && d.Password == "" {
+		cfg.Username, cfg.Password = name, password
+	}
+	if d.Insecure && d.Cert == "" && d.CACert == "" {
+		return cfg, nil
+	}
+	cfg.TLS = &tls.Config{InsecureSkipVerify: d.SkipVerify, MinVersion: tls.VersionTLS12}
+	if d.CACert != "" {
+		pem, err := os.ReadFile(d.CACert)
+		if err != nil {
+			return cfg, fmt.Errorf("--discovery-cacert: %w", err)
+		}
+		cfg.TLS.RootCAs = x509.NewCertPool()
+		if !cfg.TLS.RootCAs.AppendCertsFromPEM(pem) {
+			return cfg, fmt.Errorf("--discovery-cacert: %s holds no certificate", d.CACert)
+		}
+	}
+	if d.Cert != "" || d.Key != "" {
+		pair, err := tls.LoadX509KeyPair(d.Cert, d.Key)
+		if err != nil {
+			return cfg, fmt.Errorf("--discovery-cert: %w", err)
+		}
+		cfg.TLS.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
+}
