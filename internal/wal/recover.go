@@ -70,6 +70,7 @@ func readEntries(fs vfs.FS, dir string, segs []segment, start Mark) ([]*raftpb.E
 		atStart uint64 // term of the entry at the start's index, 0 if not seen
 		behind  bool   // the segments begin behind the start's index
 		first   = true
+		marked  bool // the start's mark was read
 	)
 	_, _, err := scanSegments(fs, dir, segs[startSegment(segs, start.Index):], func(r *Record) error {
 		switch r.Type {
@@ -103,10 +104,14 @@ func readEntries(fs vfs.FS, dir string, segs []segment, start Mark) ([]*raftpb.E
 				return err
 			}
 			// A start that came from another member replaced the log: entries
-			// that were there before it do not lead on from it.
-			if m.Index == start.Index && m.Term == start.Term && !behind && atStart != start.Term {
-				clear(entries)
-				entries = entries[:0]
+			// that were there before it do not lead on from it. Later marks of
+			// the same place are this member's own.
+			if m.Index == start.Index && m.Term == start.Term && !marked {
+				marked = true
+				if !behind && atStart != start.Term {
+					clear(entries)
+					entries = entries[:0]
+				}
 			}
 		}
 		return nil

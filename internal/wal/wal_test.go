@@ -75,6 +75,13 @@ func TestWhatWasAppendedComesBack(t *testing.T) {
 			require.NoError(t, l.Mark(Mark{6, 3, conf}))
 			require.NoError(t, l.Append(hard(3, 0, 6), nil, true))
 		}, "", 6},
+		{"a state from another member is marked again", func(t *testing.T, l *Log) {
+			require.NoError(t, l.Append(hard(1, 0, 4), run(1, 1, 9), true))
+			require.NoError(t, l.Mark(Mark{50, 3, conf}))
+			require.NoError(t, l.Append(hard(3, 0, 50), run(3, 51, 52), true))
+			require.NoError(t, l.Mark(Mark{50, 3, conf}))
+			require.NoError(t, l.Append(nil, run(3, 53, 53), true))
+		}, "3:51-53 ", 50},
 		{"entries behind an own mark stay", func(t *testing.T, l *Log) {
 			require.NoError(t, l.Append(hard(1, 0, 6), run(1, 1, 9), true))
 			require.NoError(t, l.Mark(Mark{6, 1, conf}))
