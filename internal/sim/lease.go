@@ -11,7 +11,7 @@ import (
 )
 
 // lessee is a client that holds a lease: it is granted it, puts keys under it, renews it for a while and then lets it
-// end, or ends it. When it is gone it asks for it again, under the same ID.
+// end, or ends it. When it has ended it asks for another one, under the same ID.
 type lessee struct {
 	s     *system
 	w     *world
@@ -81,6 +81,9 @@ func (l *lessee) next(m *member) {
 		answered := l.begin()
 		id := m.propose(wire.KindLeaseRevoke, &pb.LeaseRevokeRequest{ID: l.lease}, func(machine.Result) { answered() })
 		book.revokes[id] = true
+		// An ID is used again only when the leader has ended its lease: what the leader asks for may just be on its way, and
+		// would meet the next lease of that ID.
+		l.lease += 100
 	case p < 70 && !l.tired:
 		l.renew(m)
 	}
