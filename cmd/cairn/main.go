@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -28,8 +29,29 @@ func run(args []string) int {
 		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
 	case len(args) > 1 && args[1] == "ctl":
 		return ctl.Main(args[2:], os.Stdin, os.Stdout, os.Stderr)
+	case len(args) > 1 && args[1] == "verify":
+		return verify(args[2:])
 	}
 	return member(args[1:])
+}
+
+// verify checks the data directory of a member that does not run.
+func verify(args []string) int {
+	fs := flag.NewFlagSet("cairn verify", flag.ContinueOnError)
+	dir := fs.String("data-dir", "default.etcd", "directory of the member's data")
+	walDir := fs.String("wal-dir", "", "directory of the write-ahead log; inside the data directory if not given")
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil || fs.NArg() > 0:
+		fmt.Fprintln(os.Stderr, "usage: cairn verify --data-dir DIR [--wal-dir DIR]")
+		return 2
+	}
+	if err := cairn.Verify(os.Stdout, *dir, *walDir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 func member(args []string) int {

@@ -18,6 +18,9 @@ type Options struct {
 	// MemTableSize is how much is collected in memory before it is written to
 	// a table (16 MiB). Up to four of them exist at a time.
 	MemTableSize int64
+	// ReadOnly opens a database that is there already, to look at it: nothing
+	// of it changes, and every commit fails.
+	ReadOnly bool
 }
 
 const (
@@ -35,6 +38,8 @@ func pebbleOptions(fs vfs.FS, o Options, cache *pebble.Cache) *pebble.Options {
 		FS:                          fs,
 		Cache:                       cache,
 		DisableWAL:                  true,
+		ReadOnly:                    o.ReadOnly,
+		ErrorIfNotExists:            o.ReadOnly,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                uint64(o.MemTableSize),
 		MemTableStopWritesThreshold: 4,

@@ -50,8 +50,10 @@ var _ engine.Engine = (*Engine)(nil)
 // that another process has open gives an error that wraps ErrLocked.
 func Open(fs vfs.FS, dir string, o Options) (*Engine, error) {
 	o = o.withDefaults()
-	if err := fs.MkdirAll(dir, vfs.DirMode); err != nil {
-		return nil, fmt.Errorf("engine: %s: %w", dir, err)
+	if !o.ReadOnly {
+		if err := fs.MkdirAll(dir, vfs.DirMode); err != nil {
+			return nil, fmt.Errorf("engine: %s: %w", dir, err)
+		}
 	}
 	lock, err := pebble.LockDirectory(dir, fs)
 	if err != nil {
