@@ -243,6 +243,63 @@ func TestPastFutureAndCompacted(t *testing.T) {
 	require.EqualValues(t, -1, c.next().WatchId)
 }
 
+// unseen runs one transaction that is not published, as if another member's state held it.
+func (k *keyspace) unseen(f func(b engine.Batch)) {
+	b := k.eng.NewBatch()
+	f(b)
+	k.store.End()
+	require.NoError(k.t, k.eng.Commit(b))
+	k.store.TakeChanges()
+	k.mu.Lock()
+	k.view = k.store.View()
+	k.mu.Unlock()
+}
+
+func TestJumpIsReadFromHistory(t *testing.T) {
+	k := newKeyspace(t)
+	c := k.connect(Config{})
+	c.stream.Create(Create{Range: wire.One("a"), PrevKV: true})
+	c.stream.Create(Create{Range: wire.One("a"), StartRevision: 5})
+	require.True(t, c.next().Created)
+	require.True(t, c.next().Created)
+	close2 := make(chan struct{})
+	c.gate = close2 // responses wait
+	k.put("a", "2")
+	for rev := 3; rev <= 6; rev++ {
+		k.unseen(func(b engine.Batch) { k.store.Put(b, []byte("a"), []byte(fmt.Sprint(rev)), 0) })
+	}
+	k.hub.Jump(6)
+	k.hub.Jump(6) // nothing lies between
+	k.hub.Jump(4)
+	require.EqualValues(t, 6, k.hub.Rev())
+	k.put("a", "7")
+	close(close2)
+	seen := map[int64][]string{}
+	for len(seen[0]) < 6 || len(seen[1]) < 3 {
+		r := c.next()
+		for _, e := range r.Events {
+			seen[r.WatchId] = append(seen[r.WatchId], string(e.Kv.Value))
+			require.Equal(t, string(e.Kv.Value), fmt.Sprint(e.Kv.ModRevision))
+			if r.WatchId == 0 && e.Kv.ModRevision > 2 {
+				require.Equal(t, fmt.Sprint(e.Kv.ModRevision-1), string(e.PrevKv.Value))
+			}
+		}
+	}
+	require.Equal(t, map[int64][]string{0: {"2", "3", "4", "5", "6", "7"}, 1: {"5", "6", "7"}}, seen)
+	c.stream.Progress()
+	require.EqualValues(t, 7, c.next().Header.Revision)
+	c.nothing()
+
+	// What the new state does not hold any more is told as compacted.
+	k.unseen(func(b engine.Batch) { k.store.Put(b, []byte("a"), []byte("8"), 0) })
+	k.unseen(func(b engine.Batch) { k.store.Put(b, []byte("a"), []byte("9"), 0) })
+	k.unseen(func(b engine.Batch) { require.NoError(t, k.store.Compact(b, 9)) })
+	k.hub.Jump(9)
+	for range 2 {
+		require.EqualValues(t, 9, c.next().CompactRevision)
+	}
+}
+
 func TestProgressNotify(t *testing.T) {
 	k := newKeyspace(t)
 	c := k.connect(Config{ProgressInterval: 20 * time.Millisecond})
