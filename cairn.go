@@ -45,6 +45,7 @@ type Server struct {
 	heap        *heapTuner
 	compact     *autoCompactor
 	started     time.Time
+	syncs       host.Recent   // of the log
 	quit        chan struct{} // closed by Stop
 }
 
@@ -145,7 +146,10 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return fmt.Errorf("cairn: cannot make the data directory %s: %w", cfg.DataDir, err)
 	}
 	metrics := host.NewMetrics(s.registry)
-	walOpts := wal.Options{Background: true, OnSync: func(d time.Duration) { metrics.Fsync.Observe(d.Seconds()) },
+	walOpts := wal.Options{Background: true, OnSync: func(d time.Duration) {
+		metrics.Fsync.Observe(d.Seconds())
+		s.syncs.Add(d)
+	},
 		OnWrite: func(n int, d time.Duration) {
 			metrics.WALWrite.Observe(d.Seconds())
 			metrics.WALBytes.Add(float64(n))

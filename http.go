@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/cairn-kv/cairn/internal/doctor"
 	"github.com/cairn-kv/cairn/internal/gateway"
 	"github.com/cairn-kv/cairn/internal/v2http"
 	"github.com/cairn-kv/cairn/internal/v3rpc"
@@ -25,6 +26,9 @@ func (s *Server) web() (*web, error) {
 	clients, metrics := http.NewServeMux(), http.NewServeMux()
 	api.Routes(clients)
 	api.MetricsRoutes(metrics)
+	for _, mux := range []*http.ServeMux{clients, metrics} {
+		mux.HandleFunc(doctor.Path, s.serveDiagnosis)
+	}
 	if s.cfg.EnableGateway {
 		var err error
 		// A request's bytes take a third more in base64, and names and spaces their part.

@@ -29,6 +29,8 @@ func run(args []string) int {
 		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
 	case len(args) > 1 && args[1] == "ctl":
 		return ctl.Main(args[2:], os.Stdin, os.Stdout, os.Stderr)
+	case len(args) > 1 && args[1] == "doctor":
+		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
 	case len(args) > 1 && args[1] == "verify":
 		return verify(args[2:])
 	}

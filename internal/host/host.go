@@ -154,6 +154,7 @@ type Host struct {
 	size         atomic.Int64
 	sizeInUse    atomic.Int64
 	noSpace      atomic.Bool // the disk is nearly full
+	diskFree     atomic.Uint64
 	appliedBytes atomic.Int64
 
 	ready    chan struct{}

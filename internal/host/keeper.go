@@ -84,8 +84,12 @@ func (h *Host) checkDisk() {
 	if err != nil {
 		return // not every file system can tell
 	}
+	h.diskFree.Store(u.AvailBytes)
 	full := u.AvailBytes < diskReserve
 	if h.noSpace.Swap(full) != full && full {
 		h.cfg.Logger.Error("the disk is nearly full: writes are refused", "available-bytes", u.AvailBytes, "dir", h.cfg.DataDir)
 	}
 }
+
+// DiskFree is how many bytes the disk with the data has left, 0 if that is not known.
+func (h *Host) DiskFree() uint64 { return h.diskFree.Load() }
