@@ -337,6 +337,11 @@ func entriesBytes(es []*raftpb.Entry) (n int) {
 	return n
 }
 
+// Entries are those from first to last, both included, as long as they are in memory.
+func (n *Node) Entries(first, last uint64) ([]*raftpb.Entry, error) {
+	return n.log.Entries(first, last+1, math.MaxUint64)
+}
+
 // Status is what the node knows of itself.
 type Status struct {
 	ID, Leader            cluster.ID

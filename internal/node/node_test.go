@@ -193,6 +193,23 @@ func TestCommitDoesNotAnswerForEntriesThatAreNotDurable(t *testing.T) {
 	require.Equal(t, []string{"\x01", "\x02"}, m.applied)
 }
 
+func TestNobodyIsAskedForAVoteBeforeTheOwnOneIsDurable(t *testing.T) {
+	m := &member{t: t}
+	m.start(1, voters(1, 2, 3))
+	m.work()
+	m.held = true
+	require.NoError(t, m.node.Receive(&raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: new(uint64(2)), To: new(uint64(1))}))
+	m.work()
+	require.EqualValues(t, 1, m.node.Status().Term)
+	require.Empty(t, m.out)
+	m.held = false
+	m.work()
+	require.EqualValues(t, 1, m.hard.GetTerm())
+	require.EqualValues(t, 1, m.hard.GetVote())
+	require.Len(t, m.out, 2)
+	require.Equal(t, raftpb.MsgVote, m.out[0].GetType())
+}
+
 func TestProposeWithoutALeaderIsRefused(t *testing.T) {
 	m := &member{t: t}
 	m.start(1, voters(1, 2, 3))

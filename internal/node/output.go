@@ -92,6 +92,7 @@ func (n *Node) take(rd raft.Ready, out *Output) {
 			n.readsFlying = nil
 		}
 	}
+	var requests []*raftpb.Message
 	for _, m := range rd.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
@@ -106,12 +107,22 @@ func (n *Node) take(rd raft.Ready, out *Output) {
 		case raft.LocalApplyThread:
 			out.Apply = &ApplyJob{Entries: m.GetEntries(), responses: m.GetResponses()}
 		default:
-			if m.GetType() == raftpb.MsgSnap {
+			switch m.GetType() {
+			case raftpb.MsgSnap:
 				out.Snapshots = append(out.Snapshots, m)
-				continue
+			case raftpb.MsgVote:
+				requests = append(requests, m)
+			default:
+				out.Send = append(out.Send, m)
 			}
-			out.Send = append(out.Send, m)
 		}
+	}
+	// Raft lets others be asked for their votes before the own one is durable. They could elect a member that forgets the
+	// term in a crash, and elect it in the same term again, where it puts other entries into the same places.
+	if out.Append != nil {
+		out.Append.responses = append(out.Append.responses, requests...)
+	} else {
+		out.Send = append(out.Send, requests...)
 	}
 }
 
