@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/engine/mem"
@@ -119,6 +121,46 @@ func (m *member) checkRecovered(rec *wal.Recovered) {
 	}
 	if rec.Metadata.NodeID != uint64(m.id.ID) {
 		fail("boot", "%v: the log is of member %x", m, rec.Metadata.NodeID)
+	}
+	if !m.s.bad.Blind {
+		m.promised.check(m, rec)
+	}
+}
+
+// promises are what a member has told others, and what has to be on its disk for that.
+type promises struct {
+	term        uint64 // the highest
+	voted, whom uint64 // the last term it has voted in, and for whom
+	acked, upTo uint64 // the last term in which it has acknowledged entries, and up to where
+}
+
+// said takes note of a message that has left.
+func (p *promises) said(msg *raftpb.Message) {
+	term := msg.GetTerm()
+	switch {
+	case msg.GetType() == raftpb.MsgVoteResp && !msg.GetReject():
+		p.voted, p.whom = term, msg.GetTo()
+	case msg.GetType() == raftpb.MsgAppResp && !msg.GetReject():
+		if term != p.acked {
+			p.acked, p.upTo = term, 0
+		}
+		p.upTo = max(p.upTo, msg.GetIndex())
+	case msg.GetType() == raftpb.MsgApp:
+	default:
+		return
+	}
+	p.term = max(p.term, term)
+}
+
+func (p *promises) check(m *member, rec *wal.Recovered) {
+	term, vote, last := rec.HardState.GetTerm(), rec.HardState.GetVote(), rec.Start.Index+uint64(len(rec.Entries))
+	switch {
+	case term < p.term:
+		fail("promises", "%v finds term %d on its disk, and has answered in term %d", m, term, p.term)
+	case term == p.voted && vote != p.whom:
+		fail("promises", "%v has voted for %v in term %d, but its disk knows of %v", m, m.s.name(cluster.ID(p.whom)), term, m.s.name(cluster.ID(vote)))
+	case term == p.acked && last < p.upTo:
+		fail("promises", "%v has acknowledged entries up to %d, but the last on its disk is %d", m, p.upTo, last)
 	}
 }
 

@@ -44,10 +44,20 @@ func (m *member) sendImage(msg *raftpb.Message) {
 	if m.w.chance(10) {
 		took = m.w.between(time.Second, 4*time.Second)
 	}
-	failed := func() error { m.node.SnapshotSent(to.id.ID, false); return m.pump() }
+	reported := false
+	report := func(ok bool) func() error {
+		return func() error {
+			if reported {
+				return nil
+			}
+			reported = true
+			m.node.SnapshotSent(to.id.ID, ok)
+			return m.pump()
+		}
+	}
 	if m.w.chance(m.s.plan.cutImages) {
 		m.w.note("it is cut short")
-		m.later(m.w.span(took), failed)
+		m.later(m.w.span(took), report(false))
 		return
 	}
 	arrive := func(arrived func(ok bool)) {
@@ -59,13 +69,9 @@ func (m *member) sendImage(msg *raftpb.Message) {
 		to.enter(to.life, func() error { return to.receiveImage(img, data, arrived) })
 	}
 	m.later(took, func() error {
-		arrive(func(ok bool) {
-			// The answer goes back to the sender, if it is still there.
-			m.later(m.w.span(5*time.Millisecond), func() error {
-				m.node.SnapshotSent(to.id.ID, ok)
-				return m.pump()
-			})
-		})
+		// The answer goes back to the sender. If there is none, the connection has broken.
+		arrive(func(ok bool) { m.later(m.w.span(5*time.Millisecond), report(ok)) })
+		m.later(time.Second, report(false))
 		return nil
 	})
 	if m.w.chance(m.s.plan.repeatImage) {

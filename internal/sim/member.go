@@ -42,9 +42,10 @@ type member struct {
 	eng      *mem.Engine            // the database in use
 	prepared map[uint64]*mem.Engine // databases made of snapshots, by index
 	flushed  uint64                 // the database is durable up to there
-	joined   bool                   // it belongs to the cluster, or did
-	gone     bool                   // it has stopped for good
-	life     int                    // counts starts and crashes; events of an earlier life do nothing
+	promised promises
+	joined   bool // it belongs to the cluster, or did
+	gone     bool // it has stopped for good
+	life     int  // counts starts and crashes; events of an earlier life do nothing
 	up       bool
 
 	// The present life.
@@ -115,6 +116,11 @@ func (m *member) boot() error {
 	m.life++
 	m.s.lives++
 	m.fs = vfs.NewFaults(m.disk, m.s.lives)
+	if m.life > 1 && !m.s.calm && m.w.chance(m.s.plan.crashBoot) {
+		m.fs.Sleep(func(time.Duration) { panic(crashed{m}) })
+		m.fs.Add(vfs.Rule{Op: pick(m.w, []vfs.Op{vfs.OpWrite, vfs.OpSync, vfs.OpSyncDir, vfs.OpCreate, vfs.OpRename, vfs.OpTruncate, vfs.OpOpen}),
+			Skip: m.w.rng.IntN(4), Times: 1, Delay: 1})
+	}
 	log, rec, err := wal.Open(m.fs, walDir, m.walOptions())
 	if err != nil {
 		fail("boot", "%v: opening the log: %w", m, err)
@@ -122,7 +128,7 @@ func (m *member) boot() error {
 	m.log = log
 	m.openDatabase(rec.Start.Index)
 	m.checkRecovered(rec)
-	m.applying = applying{notified: m.machine.Applied()}
+	m.applying = applying{}
 	m.truth().restored(m)
 	if m.w.chance(50) {
 		for _, e := range rec.Entries {
@@ -140,6 +146,7 @@ func (m *member) boot() error {
 	m.tampered = tampered{entries: rec.Start.Index + uint64(len(rec.Entries))}
 	m.preparing, m.shown, m.lastWord = false, 0, noMessage
 	m.backlog, m.paused, m.armed, m.told = nil, 0, 0, 0
+	m.notified = m.machine.Applied()
 	m.conf = m.machine.View().Cluster.ConfState()
 	cfg := node.Config{ID: m.id.ID, Tick: tick, ElectionTicks: electionTicks, PreVote: true, FirstRead: m.s.lives << 32,
 		HardState: rec.HardState, ConfState: m.conf, Start: node.Position{Index: rec.Start.Index, Term: rec.Start.Term},

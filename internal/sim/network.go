@@ -64,9 +64,12 @@ func (n *network) send(from, to *member, once bool, deliver func()) {
 		return
 	}
 	d := w.between(n.quality.least, n.quality.most) + w.span(n.slow)
-	if w.chance(n.quality.disorder) {
+	switch {
+	case w.chance(n.quality.late):
+		d += w.span(4 * time.Second)
+	case w.chance(n.quality.disorder):
 		d *= time.Duration(1 + w.rng.IntN(10))
-	} else {
+	default:
 		l.last = max(l.last, w.now+d)
 		d = l.last - w.now
 	}
@@ -102,6 +105,7 @@ func (n *network) message(from *member, msg *raftpb.Message) {
 		fail("member", "%v sends to %x, which is nobody", from, msg.GetTo())
 	}
 	n.s.truth.sent(from, msg)
+	from.promised.said(msg)
 	data, err := proto.Marshal(msg)
 	must(err)
 	n.s.w.detail("%v to %v: %v", from, to, msg)

@@ -22,6 +22,7 @@ type plan struct {
 	faults      []fault
 	pace        time.Duration // between two faults, about
 	link        quality       // of every link while nothing is wrong
+	crashBoot   float64       // percent of starts that are cut short
 	cutImages   float64       // percent of snapshots that are cut short
 	repeatImage float64       // percent of snapshots that arrive again
 }
@@ -30,6 +31,7 @@ type plan struct {
 type quality struct {
 	least, most            time.Duration
 	lose, repeat, disorder float64 // percent
+	late                   float64 // percent of messages that take seconds
 }
 
 // newPlan draws a plan. members is the number of voters to begin with, 0 to let the seed choose.
@@ -58,6 +60,12 @@ func newPlan(seed uint64, members int) plan {
 	}
 	if w.chance(50) {
 		p.cutImages = w.rng.Float64() * 60
+	}
+	if w.chance(40) {
+		p.link.late = w.rng.Float64() * 2
+	}
+	if w.chance(40) {
+		p.crashBoot = 20
 	}
 	p.membership = w.chance(50)
 	if p.voters == 1 {

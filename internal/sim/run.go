@@ -67,6 +67,8 @@ type failure struct {
 	err     error
 }
 
+func (f failure) String() string { return f.checker + ": " + f.err.Error() }
+
 // fail ends the run.
 func fail(checker, format string, args ...any) {
 	panic(failure{checker, fmt.Errorf(format, args...)})

@@ -9,6 +9,8 @@ import (
 
 // Sabotage breaks the code on purpose, so that a test can show that the checks notice.
 type Sabotage struct {
+	Blind bool // nobody looks whether a disk holds what its member has promised: other checks have to notice
+
 	AckBeforeSync         bool // the node is told that jobs are durable before they are
 	FollowerAckBeforeSync bool // the same, on members that do not lead
 	SkipSync              bool // syncs of the log do nothing
