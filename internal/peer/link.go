@@ -56,7 +56,9 @@ const (
 // large one in three pieces.
 //
 // The goroutine that answered the peer's request writes, another one waits for the peer to close the connection. Both end
-// with it, and it is closed when the peer goes, when a newer stream takes its place, or when a write fails.
+// with it, and it is closed when the peer goes, when a newer stream takes its place, or when a write fails. Sending small
+// messages from within Send, without waking the writer, was measured and is no gain: what gathers while the writer is
+// woken goes out in one write.
 type link struct {
 	p    *peer
 	kind streamKind
@@ -170,7 +172,6 @@ func (l *link) run() {
 		if len(batch) > 0 {
 			idle = false
 			err = l.write(batch)
-			clear(batch)
 			continue
 		}
 		select {
@@ -191,6 +192,7 @@ func (l *link) run() {
 }
 
 func (l *link) write(batch []*raftpb.Message) error {
+	defer clear(batch)
 	for _, m := range batch {
 		if err := l.w.message(m); err != nil {
 			return err
