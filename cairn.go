@@ -196,7 +196,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Name: cfg.Name, ClientURLs: urlStrings(cfg.AdvertiseClientURLs), Version: Version,
 		Tick: cfg.HeartbeatInterval, ElectionTicks: cfg.electionTicks(), PreVote: cfg.PreVote,
 		MaxRequestBytes: cfg.MaxRequestBytes, QuotaBytes: cfg.quota(), DataDir: cfg.DataDir, FS: fs,
-		CheckAtStart: cfg.gate("InitialCorruptCheck", false), CompareEvery: cfg.compareEvery(), KeepEntries: cfg.KeepEntries, StrictChecks: cfg.StrictReconfigCheck,
+		CheckAtStart: cfg.checkAtStart(), CompareEvery: cfg.compareEvery(), KeepEntries: cfg.KeepEntries, StrictChecks: cfg.StrictReconfigCheck,
 		Machine: m, Log: log, Recovered: rec, Logger: s.log, Metrics: metrics,
 		Connect: s.connect, Peers: begin.members, Others: s.others, Stores: st,
 	})
@@ -209,6 +209,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		KeepaliveMinTime: cfg.KeepaliveMinTime, KeepaliveInterval: cfg.KeepaliveInterval, KeepaliveTimeout: cfg.KeepaliveTimeout,
 		Logger: s.log, Metrics: v3rpc.NewMetrics(s.registry, cfg.Metrics == metricsExtensive),
 	})
+	s.rpc.RegisterHealer(s)
 	return nil
 }
 

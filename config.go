@@ -3,6 +3,7 @@ package cairn
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"net/url"
 	"time"
 )
@@ -106,4 +107,18 @@ func (c *Config) compareEvery() time.Duration {
 		return 0
 	}
 	return c.CompactHashCheckTime
+}
+
+// checkedAtStart is how large a database may be, in bytes, to be compared with the others' whenever its member starts.
+const checkedAtStart = 1 << 30
+
+// checkAtStart is that size as the feature gate has it: any if it is on, none if it is off.
+func (c *Config) checkAtStart() int64 {
+	switch {
+	case c.gate("InitialCorruptCheck", false):
+		return math.MaxInt64
+	case !c.gate("InitialCorruptCheck", true):
+		return -1
+	}
+	return checkedAtStart
 }

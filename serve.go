@@ -263,7 +263,7 @@ type peerServing struct {
 
 // servePeers takes the listeners over. They are served before clients are: members need each other to get ready.
 func (s *Server) servePeers(ls []net.Listener) {
-	p := &peerServing{http: newWebServer(s.peers.Handler(), s.log), ls: ls}
+	p := &peerServing{http: newWebServer(s.peerHandler(), s.log), ls: ls}
 	s.peerServing = p
 	for _, l := range ls {
 		s.log.Info("serving peer traffic insecurely", "address", l.Addr().String())

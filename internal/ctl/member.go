@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/cairn-kv/cairn/client"
 
@@ -17,7 +18,7 @@ const memberFormats = simple | asJSON | protobuf
 
 func (a *app) memberCommand() *cobra.Command {
 	return group("member", "Membership related commands",
-		a.memberAdd(), a.memberRemove(), a.memberReplace(), a.memberUpdate(), a.memberList(), a.memberPromote())
+		a.memberAdd(), a.memberRemove(), a.memberReplace(), a.memberUpdate(), a.memberList(), a.memberPromote(), a.memberHeal())
 }
 
 // memberID reads the one argument of a member command: hex.
@@ -187,6 +188,37 @@ func (a *app) memberChange(use, short, done string, check func() error, call fun
 				json:   membersJSON(resp, resp.GetHeader(), nil, resp.GetMembers(), out.hex),
 				proto:  resp,
 			})
+		},
+	}
+}
+
+// memberHeal has the member behind the endpoint exchange its data for that of the others.
+func (a *app) memberHeal() *cobra.Command {
+	return &cobra.Command{
+		Use:   "heal",
+		Short: "Has the member at --endpoints exchange its data for that of the others",
+		Long:  "Has the member at the one endpoint given exchange its data for that of the others, and ends its CORRUPT alarm once it holds what they hold.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return badArgs("member heal takes no arguments: the member is the one at --endpoints")
+			}
+			out, cfg, err := a.setup(cmd, simple)
+			if err != nil {
+				return err
+			}
+			if len(cfg.Endpoints) != 1 {
+				return badArgs("member heal needs exactly one endpoint")
+			}
+			c, err := a.connect(*cfg)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			// It takes as long as the data is large; the command timeout is for short ones.
+			if err := c.ActiveConnection().Invoke(cmd.Context(), "/cairn.Repair/Heal", new(emptypb.Empty), new(emptypb.Empty)); err != nil {
+				return err
+			}
+			return out.print(view{simple: func(t *text) { t.line("The member at %s holds what the others hold", cfg.Endpoints[0]) }})
 		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
@@ -30,6 +31,15 @@ type compactions struct {
 
 func (c *compactions) init(finished int64) {
 	c.finished, c.moved = finished, make(chan struct{})
+}
+
+// reset begins anew with the state of another machine: hashes of the old one are of no use.
+func (c *compactions) reset(finished int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hashes, c.finished = nil, finished
+	close(c.moved)
+	c.moved = make(chan struct{})
 }
 
 func (c *compactions) done(h *compactHash, finished int64) {
@@ -83,6 +93,7 @@ func (h *Host) AwaitCompaction(ctx context.Context, rev int64) error {
 // removal in small steps between batches.
 type compactor struct {
 	host    *Host
+	of      *machine.Machine // what it works on
 	hashing bool
 	hashed  chan compactHashed
 	result  *compactHash
@@ -103,6 +114,9 @@ func (c *compactor) due() bool { return c.steps }
 // run does the next bit of work, if there is any.
 func (c *compactor) run() error {
 	h := c.host
+	if c.steps && c.of != h.machine() {
+		c.steps, c.result = false, nil // the machine was replaced
+	}
 	if !c.hashing && !c.steps {
 		if from, to, ok := h.machine().Compaction(); ok {
 			c.startHash(from, to)
@@ -135,7 +149,7 @@ func (c *compactor) run() error {
 
 func (c *compactor) startHash(from, to int64) {
 	h := c.host
-	c.hashing, c.began, c.removed = true, time.Now(), 0
+	c.hashing, c.began, c.removed, c.of = true, time.Now(), 0, h.machine()
 	records, view := h.machine().Engine().View(), h.machine().View()
 	c.wg.Add(1)
 	go func() {
@@ -149,6 +163,9 @@ func (c *compactor) startHash(from, to int64) {
 
 func (c *compactor) hashDone(r compactHashed) {
 	c.hashing, c.steps = false, true
+	if c.of != c.host.machine() {
+		return
+	}
 	if r.err != nil {
 		c.host.cfg.Logger.Warn("failed to hash before compaction", "error", r.err.Error())
 		return

@@ -34,11 +34,7 @@ func (h *Host) HashKV(ctx context.Context, rev int64) (machine.KVHash, error) {
 	return machine.KVHash{Hash: sum, Rev: rev, CompactRev: state.KV.CompactRev()}, err
 }
 
-const (
-	hashWithin = 30 * time.Second
-	// mostToHash is how large a database may be, in bytes, to be hashed whenever its member starts.
-	mostToHash = 1 << 30
-)
+const hashWithin = 30 * time.Second
 
 // verdict is what members' hashes say: who differs from the majority. Without a majority nobody can be named.
 type verdict struct {
@@ -157,8 +153,8 @@ func (h *Host) compareAtStart(ctx context.Context) (done bool) {
 	if h.alone.Load() || h.cfg.Others == nil || h.IsLeader() {
 		return true // the others compare with a leader
 	}
-	if size := h.sizeInUse.Load(); size > mostToHash && !h.cfg.CheckAtStart {
-		h.cfg.Logger.Info("the database is not compared with those of other members at start: it is large", "in-use-bytes", size)
+	if size := h.sizeInUse.Load(); size > h.cfg.CheckAtStart {
+		h.cfg.Logger.Info("the database is not compared with those of other members at start", "in-use-bytes", size)
 		return true
 	}
 	own, err := h.HashKV(ctx, 0)

@@ -47,7 +47,7 @@ type Config struct {
 
 	KeepEntries  uint64        // applied entries kept in memory for slow peers; 0 stands for the default
 	StrictChecks bool          // refuse membership changes that endanger the quorum (--strict-reconfig-check)
-	CheckAtStart bool          // compare even a large database with the others\' at start (gate InitialCorruptCheck)
+	CheckAtStart int64         // how large a database, in bytes, is compared with the others' at start
 	CompareEvery time.Duration // between two comparisons of what compactions have left (--compact-hash-check-time); 0 for none
 
 	MaxRequestBytes int

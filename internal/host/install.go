@@ -132,7 +132,8 @@ func (h *Host) replace(mc *machine.Machine) {
 	h.leaseGone = make(chan struct{})
 	h.leaseMu.Unlock()
 	h.queue.lost(wire.ErrTimeout) // the snapshot may hold their effects
-	h.compactions.done(nil, mc.Compacted())
+	h.compactions.reset(mc.Compacted())
+	h.corruptHere(v)
 	h.hub.Jump(v.KV.Rev())
 	h.announced(v)
 }
