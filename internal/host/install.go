@@ -109,6 +109,8 @@ func (h *Host) install(s *raftpb.Snapshot) error {
 	}
 	h.received.ready = nil
 	h.received.mu.Unlock()
+	h.cfg.Metrics.Installing.Set(1)
+	defer h.cfg.Metrics.Installing.Set(0)
 	if err := h.cfg.Stores.Use(index); err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ type confWait struct {
 // loop owns the node.
 func (h *Host) loop() {
 	defer h.wg.Done()
-	l := &looper{Host: h, reads: reads{waiting: map[node.ReadTicket]*read{}}}
+	l := &looper{Host: h, reads: reads{metrics: h.cfg.Metrics, waiting: map[node.ReadTicket]*read{}}}
 	timer := time.NewTimer(h.cfg.Tick)
 	defer timer.Stop()
 	for {
@@ -151,7 +151,7 @@ func (l *looper) round() error {
 		again = false
 		h.node.Drain(&l.out)
 		h.notices(&l.out)
-		l.reads.done(l.out.Reads)
+		l.reads.done(l.out.Reads, h.now)
 		if len(l.out.Send) > 0 {
 			h.peers.Send(l.out.Send)
 		}

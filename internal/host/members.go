@@ -83,11 +83,15 @@ func (h *Host) PromoteMember(ctx context.Context, id cluster.ID) error {
 	if err := h.mayPromote(id); err != nil {
 		return err
 	}
-	return h.changeMembers(ctx, raftpb.ConfChangeAddNode, id, struct {
+	err := h.changeMembers(ctx, raftpb.ConfChangeAddNode, id, struct {
 		ID        cluster.ID `json:"id"`
 		PeerURLs  []string   `json:"peerURLs"`
 		IsPromote bool       `json:"isPromote"`
 	}{ID: id, IsPromote: true})
+	if err == nil {
+		h.cfg.Metrics.Promoted.Inc()
+	}
+	return err
 }
 
 // changeMembers puts a membership change into the log and waits for its effect. A refused one has none: the error says

@@ -1,10 +1,13 @@
 package host
 
 import (
+	"fmt"
 	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cairn-kv/cairn/internal/wire"
 )
 
 // Metrics are the figures of a host, under etcd's names (v3-gateway-http.md section 7).
@@ -29,6 +32,9 @@ type Metrics struct {
 	CompactLast     prometheus.Gauge
 	CompactKeys     prometheus.Counter
 	Events          prometheus.Counter
+
+	SlowReads, FailedReads, HeartbeatFailures, Promoted prometheus.Counter
+	Installing                                          prometheus.Gauge
 }
 
 const slowApply = 100 * time.Millisecond
@@ -72,12 +78,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.CompactLast = gauge("etcd_debugging_mvcc_db_compaction_last", "The unix time of the last compaction.")
 	m.CompactKeys = counter("etcd_debugging_mvcc_db_compaction_keys_total", "The number of records removed by compactions.")
 	m.LeaseTTL = histogram("etcd_debugging_lease_ttl_total", "The granted TTLs in seconds.", 1, 24)
-	// What a member on its own cannot have is there with the value 0, because dashboards and alerts ask for it.
-	for _, name := range []string{"etcd_server_slow_read_indexes_total", "etcd_server_read_indexes_failed_total",
-		"etcd_server_heartbeat_send_failures_total", "etcd_server_learner_promote_successes"} {
-		counter(name, "Always 0 for the only member of a cluster.")
-	}
-	gauge("etcd_server_snapshot_apply_in_progress_total", "1 while a snapshot from another member is installed.")
+	m.SlowReads = counter("etcd_server_slow_read_indexes_total", "The number of linearizable reads that waited for long for the leader to confirm itself.")
+	m.FailedReads = counter("etcd_server_read_indexes_failed_total", "The number of linearizable reads that waited in vain.")
+	m.HeartbeatFailures = counter("etcd_server_heartbeat_send_failures_total", "The number of times that messages to a member were dropped while this one led.")
+	m.Promoted = counter("etcd_server_learner_promote_successes", "The number of learners promoted while this member led.")
+	m.Installing = gauge("etcd_server_snapshot_apply_in_progress_total", "1 while a snapshot from another member is installed.")
 	gauge("etcd_disk_defrag_inflight", "Always 0: defragmenting stops nothing.")
 	gauge("etcd_debugging_auth_revision", "The revision of the users and roles.").Set(1)
 	m.Events = counter("etcd_debugging_mvcc_events_total", "The number of changes handed to watchers.")
@@ -119,11 +124,10 @@ func (m *Metrics) observe(h *Host) {
 	gauge("etcd_debugging_mvcc_watcher_total", "The number of watchers.", func() float64 { return float64(h.hub.Stats().Watchers) })
 	gauge("etcd_debugging_mvcc_slow_watcher_total", "The number of watchers that read from history.", func() float64 { return float64(h.hub.Stats().Slow) })
 	gauge("etcd_debugging_mvcc_pending_events_total", "The number of changes that wait to be sent.", func() float64 { return float64(h.hub.Stats().Pending) })
-	m.reg.MustRegister(alarmCollector{h}, memberCollector{h})
+	m.reg.MustRegister(alarmCollector{h}, memberCollector{h}, versionCollector{h})
 	constant("etcd_server_version", "server_version", h.cfg.Version)
 	constant("etcd_server_go_version", "server_go_version", runtime.Version())
 	constant("etcd_server_id", "server_id", h.cfg.MemberID.String())
-	constant("etcd_cluster_version", "cluster_version", "3.7")
 }
 
 func (m *Metrics) observeApply(took time.Duration, entries int) {
@@ -156,5 +160,18 @@ func (c memberCollector) Describe(ch chan<- *prometheus.Desc) { ch <- memberDesc
 func (c memberCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, m := range c.host.View().Cluster.Members() {
 		ch <- prometheus.MustNewConstMetric(memberDesc, prometheus.GaugeValue, 1, c.host.cfg.MemberID.String(), m.ID.String())
+	}
+}
+
+var versionDesc = prometheus.NewDesc("etcd_cluster_version", "Which version the members have agreed on; the value is 1.", []string{"cluster_version"}, nil)
+
+// versionCollector shows the cluster's version as it is when it is asked.
+type versionCollector struct{ host *Host }
+
+func (c versionCollector) Describe(ch chan<- *prometheus.Desc) { ch <- versionDesc }
+
+func (c versionCollector) Collect(ch chan<- prometheus.Metric) {
+	if major, minor, _, ok := wire.ParseVersion(c.host.View().Cluster.Version()); ok {
+		ch <- prometheus.MustNewConstMetric(versionDesc, prometheus.GaugeValue, 1, fmt.Sprintf("%d.%d", major, minor))
 	}
 }

@@ -32,6 +32,9 @@ func (h *Host) Removed(id cluster.ID) bool { return h.View().Cluster.Removed(id)
 
 // Unreachable tells that messages to a member were lost.
 func (h *Host) Unreachable(id cluster.ID) {
+	if h.IsLeader() {
+		h.cfg.Metrics.HeartbeatFailures.Inc()
+	}
 	h.loopBox.put(inspect{func(n *node.Node) { n.Unreachable(id) }})
 }
 

@@ -13,8 +13,8 @@ const maxReads = 100_000 // linearizable reads that wait at a time
 
 // read is one caller's wait for a linearizable view.
 type read struct {
-	done     chan error
-	deadline time.Duration
+	done            chan error
+	since, deadline time.Duration
 	index    uint64 // known once the round is over
 }
 
@@ -24,7 +24,8 @@ func (h *Host) Read(ctx context.Context) error {
 		// The only voter acknowledges a write after it is in the view, and nobody else can.
 		return nil
 	}
-	r := &read{done: make(chan error, 1), deadline: h.now() + h.RequestTimeout()}
+	now := h.now()
+	r := &read{done: make(chan error, 1), since: now, deadline: now + h.RequestTimeout()}
 	h.loopBox.put(readRequest{r})
 	select {
 	case err := <-r.done:
@@ -36,8 +37,12 @@ func (h *Host) Read(ctx context.Context) error {
 	}
 }
 
+// slowRead is how long a read may wait for the leader to confirm itself without being counted.
+const slowRead = 500 * time.Millisecond
+
 // reads are the reads that the loop knows of.
 type reads struct {
+	metrics *Metrics
 	next    node.ReadTicket
 	waiting map[node.ReadTicket]*read // for a read index
 	behind  []*read                   // for the machine to get there, by index
@@ -53,7 +58,7 @@ func (rs *reads) add(r *read) node.ReadTicket {
 	return rs.next
 }
 
-func (rs *reads) done(rounds []node.ReadsDone) {
+func (rs *reads) done(rounds []node.ReadsDone, now func() time.Duration) {
 	for _, d := range rounds {
 		for _, t := range d.Tickets {
 			r := rs.waiting[t]
@@ -61,6 +66,9 @@ func (rs *reads) done(rounds []node.ReadsDone) {
 				continue
 			}
 			delete(rs.waiting, t)
+			if now()-r.since > slowRead {
+				rs.metrics.SlowReads.Inc()
+			}
 			r.index = d.Index
 			rs.behind = append(rs.behind, r)
 		}
@@ -81,6 +89,7 @@ func (rs *reads) expire(now time.Duration) {
 	for t, r := range rs.waiting {
 		if r.deadline <= now {
 			delete(rs.waiting, t)
+			rs.metrics.FailedReads.Inc()
 			r.done <- wire.ErrTimeout
 		}
 	}
