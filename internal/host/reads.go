@@ -15,7 +15,7 @@ const maxReads = 100_000 // linearizable reads that wait at a time
 type read struct {
 	done            chan error
 	since, deadline time.Duration
-	index    uint64 // known once the round is over
+	index           uint64 // known once the round is over
 }
 
 // Read waits until the view holds everything that was acknowledged before the call.
