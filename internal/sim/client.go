@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -235,8 +236,10 @@ func (s *system) lastReads() {
 			c.begin(m, op)
 			return m.pump()
 		})
-		if !s.until(requestTimeout, func() bool { return c.busy == nil }) {
+		left := func() bool { return !slices.Contains(s.present(), m) } // a change that was under way has removed it
+		if !s.until(requestTimeout, func() bool { return c.busy == nil || left() }) {
 			fail("whole again", "%v does not answer a read", m)
 		}
+		op.open = c.busy == op
 	}
 }

@@ -133,11 +133,14 @@ type answered struct {
 	rev int64
 }
 
+// answers are the revisions that became known, and when: by an answer or because a member had applied them.
 func (s *system) answers() (out []answered) {
 	for _, c := range s.clients {
 		for _, op := range c.ops {
 			if !op.open && op.ret != 0 {
 				out = append(out, answered{int64(op.ret), op.out.rev})
+			} else if at, ok := s.truth.firstApplied(op.request); ok && op.open {
+				out = append(out, answered{int64(at), s.truth.results[op.request].Rev})
 			}
 		}
 	}

@@ -97,6 +97,9 @@ func (m *member) receiveImage(img *image, data []byte, done func(ok bool)) error
 		return m.receive(msg)
 	}
 	m.preparing = true
+	if m.w.chance(m.s.plan.crashImage) && !m.s.calm {
+		m.later(m.w.span(40*time.Millisecond), func() error { panic(crashed{m}) })
+	}
 	eng := img.engine(m.w)
 	m.prepared[img.index] = eng
 	m.later(m.w.span(20*time.Millisecond), func() error {
@@ -112,6 +115,7 @@ func (m *member) receiveImage(img *image, data []byte, done func(ok bool)) error
 				return err
 			}
 			if !m.wants(img.index) {
+				m.s.rep.Unused++
 				m.w.note("%v has no use for the snapshot at %d", m, img.index)
 				delete(m.prepared, img.index)
 			}

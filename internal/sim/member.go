@@ -258,6 +258,7 @@ func (m *member) openDatabase(start uint64) {
 			fail("boot", "%v: the database is at index %d, the log starts behind %d, and no other database is there", m, mc.Applied(), start)
 		}
 		m.w.note("%v takes the database prepared for %d", m, start)
+		m.s.rep.Prepared++
 		m.eng = next
 		mc, err = machine.Open(machineConfig, m.store())
 		if err == nil && mc.Applied() != start {

@@ -23,6 +23,7 @@ type plan struct {
 	pace        time.Duration // between two faults, about
 	link        quality       // of every link while nothing is wrong
 	crashBoot   float64       // percent of starts that are cut short
+	crashImage  float64       // percent of snapshots in whose preparation or installation the power goes
 	cutImages   float64       // percent of snapshots that are cut short
 	repeatImage float64       // percent of snapshots that arrive again
 }
@@ -66,6 +67,9 @@ func newPlan(seed uint64, members int) plan {
 	}
 	if w.chance(40) {
 		p.crashBoot = 20
+	}
+	if w.chance(50) {
+		p.crashImage = 40
 	}
 	p.membership = w.chance(50)
 	if p.voters == 1 {

@@ -131,6 +131,7 @@ func (m *member) stepProposal(msg *raftpb.Message) error {
 	err := m.node.Receive(msg)
 	if errors.Is(err, raft.ErrProposalDropped) {
 		m.kept = append(m.kept, msg)
+		m.s.rep.Kept++
 		return nil
 	}
 	return err
@@ -167,6 +168,7 @@ func (m *member) again(term uint64) {
 			delete(m.waiting, id)
 		case t.term != 0 && t.term < term:
 			t.term = 0
+			m.s.rep.Again++
 			m.queue = append(m.queue, t)
 		}
 	}

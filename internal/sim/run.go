@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -24,25 +25,28 @@ type Options struct {
 
 // Report is what a run came to.
 type Report struct {
-	Trace                                               uint64 // stands for everything that happened
-	Voters                                              int
-	Operations, Open, Revision, Entries                 int
-	Crashes, Torn, Elections, Snapshots, Conf           int
-	Messages, Lost                                      int
-	Stalls, Pauses, Cuts, Jumps, Conflicts              int
-	Grants, Renewals, Expired, Events, Gaps, Transfers  int
-	Linearizable, Serializable, Acknowledged, Undecided int
+	Trace    uint64 // stands for everything that happened
+	Voters   int    // to begin with
+	Revision int64
+	Counts
 }
 
-// add sums up the reports of several runs.
-func (r *Report) add(o Report) {
-	for _, p := range []struct{ to, from *int }{{&r.Operations, &o.Operations}, {&r.Open, &o.Open}, {&r.Entries, &o.Entries},
-		{&r.Crashes, &o.Crashes}, {&r.Torn, &o.Torn}, {&r.Elections, &o.Elections}, {&r.Snapshots, &o.Snapshots}, {&r.Conf, &o.Conf},
-		{&r.Messages, &o.Messages}, {&r.Lost, &o.Lost}, {&r.Stalls, &o.Stalls}, {&r.Pauses, &o.Pauses}, {&r.Cuts, &o.Cuts},
-		{&r.Jumps, &o.Jumps}, {&r.Conflicts, &o.Conflicts}, {&r.Grants, &o.Grants}, {&r.Renewals, &o.Renewals}, {&r.Expired, &o.Expired}, {&r.Events, &o.Events},
-		{&r.Gaps, &o.Gaps}, {&r.Transfers, &o.Transfers}, {&r.Linearizable, &o.Linearizable}, {&r.Serializable, &o.Serializable},
-		{&r.Acknowledged, &o.Acknowledged}, {&r.Undecided, &o.Undecided}} {
-		*p.to += *p.from
+// Counts tell how much of what a run is there for has happened in it.
+type Counts struct {
+	Operations, Open, Linearizable, Serializable, Undecided int // of clients
+	Entries, Conflicts, Again, Kept                         int // in the log; replaced, proposed again, kept for a leader
+	Elections, Conf, Transfers, Snapshots, Unused, Prepared int // Prepared: starts that had to finish an installation
+	Crashes, Torn, Stalls, Pauses, Cuts, Jumps              int
+	Messages, Lost                                          int
+	Events, Gaps                                            int // of watchers
+	Grants, Renewals, Expired                               int // of leases
+}
+
+// add sums up the counts of several runs.
+func (c *Counts) add(o *Counts) {
+	to, from := reflect.ValueOf(c).Elem(), reflect.ValueOf(o).Elem()
+	for i := range to.NumField() {
+		to.Field(i).SetInt(to.Field(i).Int() + from.Field(i).Int())
 	}
 }
 
@@ -123,7 +127,7 @@ func (s *system) checkEnd() {
 	for _, c := range s.clients {
 		s.rep.Operations += len(c.ops)
 	}
-	s.rep.Revision = int(s.truth.machine.View().KV.Rev())
+	s.rep.Revision = s.truth.machine.View().KV.Rev()
 	s.rep.Entries = len(s.truth.known)
 	ops := s.history()
 	switch porcupine.CheckOperationsTimeout(storeModel, ops, solveWithin) {

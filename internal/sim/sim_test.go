@@ -33,7 +33,7 @@ func play(t *testing.T, o Options) (Report, error) {
 
 // TestSeeds runs seeds one after the other. A failure names its seed and the command that repeats it.
 func TestSeeds(t *testing.T) {
-	var total Report
+	var total Counts
 	n := 0
 	shapes := map[int]int{}
 	for begun := time.Now(); ; n++ {
@@ -42,7 +42,7 @@ func TestSeeds(t *testing.T) {
 		}
 		rep, err := play(t, Options{Seed: *flagSeed + uint64(n), Members: *flagMembers})
 		require.NoError(t, err)
-		total.add(rep)
+		total.add(&rep.Counts)
 		shapes[rep.Voters]++
 	}
 	t.Logf("%d seeds from %d, voters %v: %+v", n, *flagSeed, shapes, total)

@@ -100,7 +100,6 @@ func (t *truth) extend(e *raftpb.Entry) {
 		}
 		t.byID[r.ID] = e.GetIndex()
 		t.results[r.ID] = r
-		t.s.rep.Acknowledged++
 	}
 	for _, c := range eff.Changes {
 		t.changes = append(t.changes, c)
