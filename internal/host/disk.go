@@ -85,7 +85,9 @@ func (l *looper) watchDisk(now time.Duration) {
 // ask runs f on the loop, which owns the node, and waits for it.
 func (h *Host) ask(f func(*node.Node)) error {
 	done := make(chan struct{})
-	h.loopBox.put(inspect{func(n *node.Node) { f(n); close(done) }})
+	if !h.loopBox.put(inspect{func(n *node.Node) { f(n); close(done) }}) {
+		return ErrStopping
+	}
 	select {
 	case <-done:
 		return nil

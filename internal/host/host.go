@@ -120,6 +120,8 @@ type Host struct {
 	log   *wal.Log
 	peers Transport
 
+	readPool sync.Pool
+
 	loopBox *mailbox[any]             // bounded by what is under way: one message per job handed out, and reads
 	logBox  *mailbox[*node.AppendJob] // at most maxAppends jobs
 	applies *mailbox[applyWork]       // raft pauses handing out entries after 16 MiB; calls are one per waiting caller
@@ -182,6 +184,7 @@ func Start(cfg Config) (*Host, error) {
 		inbox: make(chan *raftpb.Message, inboxSize), deadlines: node.NewDeadlines(), leaseGone: make(chan struct{}),
 		newTerm: make(chan struct{}, 1), ready: make(chan struct{}), departed: make(chan struct{}), stop: make(chan struct{})}
 	h.state.Store(cfg.Machine)
+	h.readPool.New = func() any { return &read{done: make(chan error, 1)} }
 	h.queue.init(cfg.MemberID, cfg.MaxRequestBytes)
 	rec := cfg.Recovered
 	if err := h.replay(rec); err != nil {

@@ -60,12 +60,19 @@ type confWait struct {
 func (h *Host) loop() {
 	defer h.wg.Done()
 	l := &looper{Host: h, reads: reads{metrics: h.cfg.Metrics, waiting: map[node.ReadTicket]*read{}}}
+	defer func() {
+		l.reads.failAll(wire.ErrStopped)
+		for _, m := range append(l.box, h.loopBox.close()...) {
+			if r, ok := m.(readRequest); ok {
+				r.r.done <- wire.ErrStopped
+			}
+		}
+	}()
 	timer := time.NewTimer(h.cfg.Tick)
 	defer timer.Stop()
 	for {
 		select {
 		case <-h.stop:
-			l.reads.failAll(wire.ErrStopped)
 			return
 		case <-h.loopBox.wake:
 		case <-h.queue.wake:
@@ -112,7 +119,8 @@ func (l *looper) receive(m *raftpb.Message) {
 func (l *looper) round() error {
 	h := l.Host
 	l.box = h.loopBox.take(l.box)
-	for _, m := range l.box {
+	for i, m := range l.box {
+		l.box[i] = nil
 		var err error
 		switch m := m.(type) {
 		case appended:

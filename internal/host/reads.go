@@ -24,17 +24,19 @@ func (h *Host) Read(ctx context.Context) error {
 		// The only voter acknowledges a write after it is in the view, and nobody else can.
 		return nil
 	}
-	now := h.now()
-	r := &read{done: make(chan error, 1), since: now, deadline: now + h.RequestTimeout()}
-	h.loopBox.put(readRequest{r})
-	select {
-	case err := <-r.done:
+	if err := ctx.Err(); err != nil {
 		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-h.stop:
+	}
+	r := h.readPool.Get().(*read)
+	r.since = h.now()
+	r.deadline = r.since + h.RequestTimeout()
+	if !h.loopBox.put(readRequest{r}) {
 		return wire.ErrStopped
 	}
+	// As with a proposal, the wait is not ended by ctx: it is answered within the request timeout in any case.
+	err := <-r.done
+	h.readPool.Put(r)
+	return err
 }
 
 // slowRead is how long a read may wait for the leader to confirm itself without being counted.
