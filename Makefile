@@ -2,6 +2,7 @@
 GO ?= go
 SEEDS ?= 2000
 FUZZTIME ?= 10s
+SOAKTIME ?= 1h
 CONCURRENT = ./internal/host ./internal/watch ./internal/v3rpc ./internal/sim ./internal/wal ./internal/engine/... ./client/...
 
 .PHONY: build test race fuzz sim soak bench golden lint clients
@@ -19,7 +20,7 @@ fuzz:
 sim:
 	$(GO) test ./internal/sim -run TestSeeds -v -sim.seeds $(SEEDS) -sim.seed $${SEED:-0} -timeout 60m
 soak:
-	$(GO) test ./internal/sim -run TestSeeds -v -sim.seeds 60000 -sim.seed $$(date +%s) -timeout 90m
+	$(GO) test ./internal/sim -run TestSeeds -v -sim.for $(SOAKTIME) -sim.seed $$(date +%s)0000 -timeout 0
 golden:
 	cd bench && $(GO) test ./golden -v
 bench:

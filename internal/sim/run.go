@@ -53,14 +53,24 @@ func (c *Counts) add(o *Counts) {
 // Failed is a check that did not hold, with what happened before.
 type Failed struct {
 	Seed    uint64
+	Members int // as in Options
 	Checker string
 	Err     error
 	Lines   []string
 }
 
 func (f *Failed) Error() string {
-	return fmt.Sprintf("seed %d: %s: %v\n%s\nrepeat: go test ./internal/sim -run TestSeeds -sim.seed %d -sim.seeds 1 -v",
-		f.Seed, f.Checker, f.Err, strings.Join(f.Lines, "\n"), f.Seed)
+	return fmt.Sprintf("seed %d: %s: %v\n%s\nseed %d: %s: %v\nrepeat: %s", f.Seed, f.Checker, f.Err, strings.Join(f.Lines, "\n"),
+		f.Seed, f.Checker, f.Err, f.Command())
+}
+
+// Command repeats the run; -sim.trace prints all that happens in it.
+func (f *Failed) Command() string {
+	c := fmt.Sprintf("go test ./internal/sim -run 'TestSeeds' -sim.seed %d -sim.seeds 1 -v", f.Seed)
+	if f.Members > 0 {
+		c += fmt.Sprintf(" -sim.members %d", f.Members)
+	}
+	return c
 }
 
 func (f *Failed) Unwrap() error { return f.Err }
@@ -109,7 +119,7 @@ func Run(o Options) (rep Report, err error) {
 			checker, err = "panic", fmt.Errorf("%v\n%s", p, debug.Stack())
 		}
 		if err != nil {
-			err = &Failed{o.Seed, checker, err, s.w.log}
+			err = &Failed{o.Seed, o.Members, checker, err, s.w.log}
 		}
 		rep = s.rep
 		rep.Trace, rep.Voters = s.w.trace, p.voters

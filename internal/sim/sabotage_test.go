@@ -14,14 +14,14 @@ var sabotages = []struct {
 	tune  func(*plan)
 	seeds uint64
 }{
-	{"jobs are reported before they are durable", Sabotage{AckBeforeSync: true}, nil, 60},
-	{"followers report jobs before they are durable", Sabotage{FollowerAckBeforeSync: true}, three, 60},
-	{"syncs do nothing", Sabotage{SkipSync: true}, nil, 60},
+	{"jobs are reported before they are durable", Sabotage{AckBeforeSync: true, Blind: true}, nil, 60},
+	{"followers report jobs before they are durable", Sabotage{FollowerAckBeforeSync: true, Blind: true}, three, 60},
+	{"syncs do nothing", Sabotage{SkipSync: true, Blind: true}, nil, 60},
 	{"the log is released too early", Sabotage{ForgetHistory: true}, nil, 60},
 	{"the applied index is stored before its entry", Sabotage{IndexBeforeEntry: true}, nil, 60},
-	{"votes are not saved", Sabotage{VoteNotSaved: true}, voting, 60},
-	{"terms are not saved", Sabotage{TermNotSaved: true}, three, 60},
-	{"entries that replace others are not written", Sabotage{KeepConflicts: true}, diverging, 60},
+	{"votes are not saved", Sabotage{VoteNotSaved: true, Blind: true}, voting, 60},
+	{"terms are not saved", Sabotage{TermNotSaved: true, Blind: true}, three, 60},
+	{"entries that replace others are not written", Sabotage{KeepConflicts: true, Blind: true}, diverging, 60},
 	{"reads show an old state", Sabotage{StaleReads: true}, nil, 60},
 	{"leaders answer reads without a quorum", Sabotage{LocalReads: true}, three, 60},
 	{"IDs of reads are used again", Sabotage{ReuseReadIDs: true}, hectic, 60},
@@ -50,15 +50,16 @@ func changing(p *plan) { p.voters, p.membership = 3, true }
 
 // voting makes members vote, and forget about it if they can.
 func voting(p *plan) {
-	p.voters, p.pace, p.membership = 3, 500*time.Millisecond, false
-	p.faults = []fault{faultNamed("crash after an answer"), faultNamed("crash of the leader"), faultNamed("pair"), faultNamed("pair")}
+	p.voters, p.pace, p.membership = 5, 150*time.Millisecond, false
+	p.faults = []fault{faultNamed("crash after an answer"), faultNamed("crash after an answer"), faultNamed("crash of the leader"),
+		faultNamed("transfer"), faultNamed("false report"), faultNamed("pair")}
 }
 
 // hectic makes members come back while answers to their earlier lives are under way.
 func hectic(p *plan) {
 	p.voters, p.pace, p.membership = 3, 300*time.Millisecond, false
-	p.link.repeat, p.link.lose = 30, 5
-	p.faults = []fault{faultNamed("crash"), faultNamed("slow network"), faultNamed("crash after an answer")}
+	p.clients, p.think, p.link.late, p.link.repeat, p.link.least, p.link.most = 10, 20*time.Millisecond, 15, 10, 10*time.Millisecond, 80*time.Millisecond
+	p.faults = []fault{faultNamed("crash"), faultNamed("crash after an answer"), faultNamed("crash after an answer")}
 }
 
 // moving makes leadership change hands.

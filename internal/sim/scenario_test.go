@@ -154,7 +154,7 @@ func TestCrashAtEveryStepOfAnInstallation(t *testing.T) {
 		for i := range 40 {
 			s.put(t, s.leader(), fmt.Sprint("x", i%4))
 		}
-		require.True(t, s.until(5*time.Second, func() bool { return len(m.prepared) > 0 || m.preparing }), "no snapshot comes")
+		require.True(t, s.until(10*time.Second, func() bool { return len(m.prepared) > 0 || m.preparing }), "no snapshot comes")
 		return s, m
 	}
 	check := func(s *system) {

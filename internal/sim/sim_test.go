@@ -3,6 +3,7 @@ package sim
 import (
 	"flag"
 	"os"
+	"reflect"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -12,7 +13,7 @@ import (
 
 var (
 	flagSeed    = flag.Uint64("sim.seed", 0, "the first seed to run")
-	flagSeeds   = flag.Int("sim.seeds", 40, "how many seeds to run")
+	flagSeeds   = flag.Int("sim.seeds", 80, "how many seeds to run")
 	flagFor     = flag.Duration("sim.for", 0, "how long to run seeds, instead of a number of them")
 	flagMembers = flag.Int("sim.members", 0, "how many voters to begin with; 0 lets the seed choose")
 	flagTrace   = flag.Bool("sim.trace", false, "print everything that happens")
@@ -46,7 +47,18 @@ func TestSeeds(t *testing.T) {
 		shapes[rep.Voters]++
 	}
 	t.Logf("%d seeds from %d, voters %v: %+v", n, *flagSeed, shapes, total)
+	if n < 80 || *flagMembers > 0 {
+		return
+	}
+	for i, v := 0, reflect.ValueOf(total); i < v.NumField(); i++ {
+		if name := v.Type().Field(i).Name; !rare[name] {
+			require.NotZero(t, v.Field(i).Int(), "nothing of what %s counts has happened", name)
+		}
+	}
 }
+
+// rare are counts that may be zero in a few dozen runs.
+var rare = map[string]bool{"Undecided": true, "Unused": true, "Prepared": true, "Gaps": true}
 
 // TestSameSeedSameRun shows that a seed is all that a run depends on.
 func TestSameSeedSameRun(t *testing.T) {
