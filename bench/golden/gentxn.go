@@ -58,7 +58,13 @@ func (g *generator) ops(depth int) (out []*pb.RequestOp) {
 			}
 			o.Request = &pb.RequestOp_RequestRange{RequestRange: q}
 		case n < 19:
-			o.Request = &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: g.deleteRequest()}
+			d := g.deleteRequest()
+			if g.set.old && string(d.RangeEnd) == "\x00" {
+				// 3.4 takes such a range for an empty one when it looks for overlaps, and ends itself when a put that is to
+				// keep its lease then finds nothing.
+				d.RangeEnd = []byte("\xff\xff\xff")
+			}
+			o.Request = &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: d}
 		case n < 23 && depth > 0:
 			o.Request = &pb.RequestOp_RequestTxn{RequestTxn: g.txnRequest(depth - 1)}
 		default:
