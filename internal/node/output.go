@@ -112,6 +112,10 @@ func (n *Node) take(rd raft.Ready, out *Output) {
 				out.Snapshots = append(out.Snapshots, m)
 			case raftpb.MsgVote:
 				requests = append(requests, m)
+			case raftpb.MsgHeartbeat:
+				if !replaceHeartbeat(out.Send, m) {
+					out.Send = append(out.Send, m)
+				}
 			default:
 				out.Send = append(out.Send, m)
 			}
@@ -124,6 +128,18 @@ func (n *Node) take(rd raft.Ready, out *Output) {
 	} else {
 		out.Send = append(out.Send, requests...)
 	}
+}
+
+// replaceHeartbeat puts a heartbeat in the place of an earlier one to the same member. Each read that is asked for brings
+// one, and the last confirms the reads of all.
+func replaceHeartbeat(send []*raftpb.Message, m *raftpb.Message) bool {
+	for i := len(send) - 1; i >= 0; i-- {
+		if o := send[i]; o.GetType() == raftpb.MsgHeartbeat && o.GetTo() == m.GetTo() {
+			send[i] = m
+			return true
+		}
+	}
+	return false
 }
 
 // broken is a broken invariant of raft, printed only if it is shown.
