@@ -9,29 +9,31 @@ import (
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cairn-kv/cairn/test/process"
 )
 
 func TestEveryMemberWritesAndReads(t *testing.T) {
 	t.Parallel()
-	g := newGroup(t, 3)
-	for i, m := range g.members {
-		c := g.connect(m)
-		_, err := c.Put(within(t, patience), "k", m.name)
+	g := process.NewGroup(t, 3)
+	for i, m := range g.Members {
+		c := g.Connect(m)
+		_, err := c.Put(within(t, patience), "k", m.Name)
 		require.NoError(t, err)
-		for _, other := range g.members {
-			r, err := g.connect(other).Get(within(t, patience), "k")
+		for _, other := range g.Members {
+			r, err := g.Connect(other).Get(within(t, patience), "k")
 			require.NoError(t, err)
-			require.Equal(t, m.name, string(r.Kvs[0].Value))
+			require.Equal(t, m.Name, string(r.Kvs[0].Value))
 			require.EqualValues(t, i+2, r.Header.Revision)
 		}
 	}
 	// A lease that one member has granted is kept, shown and revoked by the others.
-	l, err := g.connect(g.members[0]).Grant(within(t, patience), 60)
+	l, err := g.Connect(g.Members[0]).Grant(within(t, patience), 60)
 	require.NoError(t, err)
-	_, err = g.connect(g.members[1]).Put(within(t, patience), "leased", "", clientv3.WithLease(l.ID))
+	_, err = g.Connect(g.Members[1]).Put(within(t, patience), "leased", "", clientv3.WithLease(l.ID))
 	require.NoError(t, err)
-	for _, m := range g.members {
-		c := g.connect(m)
+	for _, m := range g.Members {
+		c := g.Connect(m)
 		k, err := c.KeepAliveOnce(within(t, patience), l.ID)
 		require.NoError(t, err)
 		require.EqualValues(t, 60, k.TTL)
@@ -40,15 +42,15 @@ func TestEveryMemberWritesAndReads(t *testing.T) {
 		require.InDelta(t, 59, ttl.TTL, 1)
 		require.Equal(t, [][]byte{[]byte("leased")}, ttl.Keys)
 	}
-	_, err = g.connect(g.members[2]).Revoke(within(t, patience), l.ID)
+	_, err = g.Connect(g.Members[2]).Revoke(within(t, patience), l.ID)
 	require.NoError(t, err)
-	g.agree()
+	g.Agree()
 }
 
 // Who is killed while it leads is replaced at once: its connections tell.
 func TestLeaderIsKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	g := newGroup(t, 3)
+	g := process.NewGroup(t, 3)
 	l := startLoad(t, g, 8, 5*time.Second)
 	rounds := 2
 	if *long {
@@ -58,51 +60,51 @@ func TestLeaderIsKilledUnderLoad(t *testing.T) {
 	for range rounds {
 		time.Sleep(500 * time.Millisecond)
 		l.resetGap()
-		lead := g.leader()
-		lead.kill()
+		lead := g.Leader()
+		lead.Kill()
 		time.Sleep(1500 * time.Millisecond)
 		l.mu.Lock()
 		gaps = append(gaps, l.gap)
 		l.mu.Unlock()
-		lead.start()
+		lead.Start()
 	}
 	l.stop(g)
 	t.Logf("%d calls, %d failed; longest waits of a writer: %v", l.calls, len(l.failed), gaps)
 	for _, gap := range gaps {
 		require.Less(t, gap, 2*time.Second)
 	}
-	g.agree()
+	g.Agree()
 }
 
 // A rolling restart fails no call.
 func TestRollingRestartFailsNoCall(t *testing.T) {
 	t.Parallel()
-	g := newGroup(t, 3)
+	g := process.NewGroup(t, 3)
 	l := startLoad(t, g, 8, 5*time.Second)
 	rounds := 1
 	if *long {
 		rounds = 10
 	}
 	for range rounds {
-		for _, m := range g.members {
+		for _, m := range g.Members {
 			time.Sleep(300 * time.Millisecond)
-			m.stop()
+			m.Stop()
 			time.Sleep(200 * time.Millisecond)
-			m.start()
-			require.Eventually(t, func() bool { s := g.status(m); return s != nil && s.Leader != 0 }, patience, 20*time.Millisecond)
+			m.Start()
+			require.Eventually(t, func() bool { s := g.Status(m); return s != nil && s.Leader != 0 }, patience, 20*time.Millisecond)
 		}
 	}
 	l.stop(g)
 	t.Logf("%d calls, longest wait of a writer: %v", l.calls, l.gap)
 	require.Empty(t, l.failed)
-	g.agree()
+	g.Agree()
 }
 
 func TestFollowerFarBehindCatchesUpBySnapshot(t *testing.T) {
 	t.Parallel()
-	g := newGroup(t, 3, "--snapshot-catchup-entries", "100")
-	behind := g.followers()[0]
-	c := g.connect()
+	g := process.NewGroup(t, 3, "--snapshot-catchup-entries", "100")
+	behind := g.Followers()[0]
+	c := g.Connect()
 	put := func(from, to int) {
 		for i := from; i < to; i++ {
 			_, err := c.Put(within(t, patience), fmt.Sprintf("k%04d", i%1500), strings.Repeat("v", 200))
@@ -116,65 +118,58 @@ func TestFollowerFarBehindCatchesUpBySnapshot(t *testing.T) {
 	require.NoError(t, err)
 	for round := range 2 {
 		if round == 0 {
-			behind.kill()
+			behind.Kill()
 		} else {
-			behind.signal(syscall.SIGSTOP) // it keeps its watchers, and wakes up far behind
+			behind.Signal(syscall.SIGSTOP) // it keeps its watchers, and wakes up far behind
 		}
 		before, err := c.Get(within(t, patience), "k0000")
 		require.NoError(t, err)
 		put(100, 3000)
 		if round == 0 {
-			behind.start()
+			behind.Start()
 		} else {
-			behind.signal(syscall.SIGCONT)
+			behind.Signal(syscall.SIGCONT)
 		}
-		g.agree()
-		require.Contains(t, behind.out.String(), "installed a snapshot")
-		require.NotContains(t, behind.out.String(), "panic")
+		g.Agree()
+		require.Contains(t, behind.Out.String(), "installed a snapshot")
+		require.NotContains(t, behind.Out.String(), "panic")
 		// History came along, so that a watcher can go on where it was.
-		w := g.connect(behind).Watch(within(t, patience), "k0", clientv3.WithPrefix(), clientv3.WithRev(before.Header.Revision+1))
+		w := g.Connect(behind).Watch(within(t, patience), "k0", clientv3.WithPrefix(), clientv3.WithRev(before.Header.Revision+1))
 		r := <-w
 		require.NoError(t, r.Err())
 		require.NotEmpty(t, r.Events)
 		require.Equal(t, before.Header.Revision+1, r.Events[0].Kv.ModRevision)
-		ttl, err := g.connect(behind).TimeToLive(within(t, patience), lease.ID, clientv3.WithAttachedKeys())
+		ttl, err := g.Connect(behind).TimeToLive(within(t, patience), lease.ID, clientv3.WithAttachedKeys())
 		require.NoError(t, err)
 		require.Len(t, ttl.Keys, 1)
 	}
 	// It starts from what it was sent.
-	behind.stop()
-	behind.start()
+	behind.Stop()
+	behind.Start()
 	put(0, 50)
-	g.agree()
-	behind.kill()
-	behind.start()
-	g.agree()
+	g.Agree()
+	behind.Kill()
+	behind.Start()
+	g.Agree()
 }
 
 // A watcher on a follower gets every change once, in order, also when the follower is replaced under it by a snapshot.
 func TestWatcherOutlivesASnapshot(t *testing.T) {
 	t.Parallel()
-	g := newGroup(t, 3, "--snapshot-catchup-entries", "50")
-	behind := g.followers()[0]
-	w := g.connect(behind).Watch(within(t, 2*patience), "k", clientv3.WithPrefix())
+	g := process.NewGroup(t, 3, "--snapshot-catchup-entries", "50")
+	behind := g.Followers()[0]
+	w := g.Connect(behind).Watch(within(t, 2*patience), "k", clientv3.WithPrefix())
 	time.Sleep(200 * time.Millisecond)
-	ms := g.followers()
-	others := []*member{g.leader()}
-	for _, m := range ms {
-		if m != behind {
-			others = append(others, m)
-		}
-	}
-	c := g.connect(others...)
+	c := g.Connect(g.Others(behind)...)
 	const n = 2500
 	for i := range n {
 		if i == 500 {
-			behind.signal(syscall.SIGSTOP)
+			behind.Signal(syscall.SIGSTOP)
 		}
 		_, err := c.Put(within(t, patience), fmt.Sprintf("k%d", i%7), fmt.Sprint(i))
 		require.NoError(t, err)
 	}
-	behind.signal(syscall.SIGCONT)
+	behind.Signal(syscall.SIGCONT)
 	seen := 0
 	for r := range w {
 		require.NoError(t, r.Err())

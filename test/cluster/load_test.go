@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cairn-kv/cairn/test/process"
 )
 
 // load is clients that write and read until they are stopped. Each counts a key of its own up.
@@ -25,12 +27,12 @@ type load struct {
 }
 
 // startLoad starts writers on a client each.
-func startLoad(t testing.TB, g *group, writers int, timeout time.Duration) *load {
+func startLoad(t testing.TB, g *process.Group, writers int, timeout time.Duration) *load {
 	l := &load{t: t, acked: map[string]int{}}
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(context.Background())
 	for i := range writers {
-		c := g.connect()
+		c := g.Connect()
 		l.wg.Add(1)
 		go func() {
 			defer l.wg.Done()
@@ -72,11 +74,11 @@ func (l *load) write(ctx context.Context, c *clientv3.Client, key string, timeou
 }
 
 // stop ends the load and checks that everything acknowledged is there.
-func (l *load) stop(g *group) {
+func (l *load) stop(g *process.Group) {
 	l.t.Helper()
 	l.cancel()
 	l.wg.Wait()
-	c := g.connect()
+	c := g.Connect()
 	for key, n := range l.acked {
 		r, err := c.Get(within(l.t, patience), key)
 		require.NoError(l.t, err)
