@@ -30,7 +30,11 @@ func (m *member) next(d time.Duration, f func() error) {
 }
 
 func (m *member) applyLater(j *node.ApplyJob) {
-	m.next(m.w.span(2*time.Millisecond), func() error { return m.applyJob(j) })
+	d := m.w.span(2 * time.Millisecond)
+	if m.w.chance(m.s.plan.slowApply) {
+		d = m.w.span(600 * time.Millisecond)
+	}
+	m.next(d, func() error { return m.applyJob(j) })
 }
 
 // applyJob gives committed entries to the machine, and hands on what they have done. It stops at each index at which
@@ -114,9 +118,6 @@ func (m *member) compact() error {
 
 // resetDeadlines starts over with the leases of the machine.
 func (m *member) resetDeadlines() {
-	if m.deadlines == nil || m.w.now == m.booted {
-		m.deadlines = node.NewDeadlines()
-	}
 	m.ends, m.asked = map[int64]time.Duration{}, map[int64]bool{}
 	leases := m.machine.View().Leases
 	m.deadlines.Reset(m.local(), leases.Each)

@@ -49,7 +49,6 @@ type member struct {
 	up       bool
 
 	// The present life.
-	booted  time.Duration
 	fs      *vfs.Faults
 	clock   clock
 	paused  time.Duration  // until then it does nothing
@@ -148,7 +147,7 @@ func (m *member) boot() error {
 	m.backlog, m.paused, m.armed, m.told = nil, 0, 0, 0
 	m.notified = m.machine.Applied()
 	m.conf = m.machine.View().Cluster.ConfState()
-	cfg := node.Config{ID: m.id.ID, Tick: tick, ElectionTicks: electionTicks, PreVote: true, FirstRead: m.s.lives << 32,
+	cfg := node.Config{ID: m.id.ID, Tick: tick, ElectionTicks: electionTicks, PreVote: m.s.plan.preVote, FirstRead: m.s.lives << 32,
 		HardState: rec.HardState, ConfState: m.conf, Start: node.Position{Index: rec.Start.Index, Term: rec.Start.Term},
 		Entries: rec.Entries, Applied: m.machine.Applied(), KeepEntries: m.s.plan.keepEntries}
 	if m.s.bad.ReuseReadIDs {
@@ -161,7 +160,8 @@ func (m *member) boot() error {
 	m.hub = watch.NewHub(m, v.KV.Rev())
 	m.stale = v
 	m.clock = clock{rate: 1 + (2*m.w.rng.Float64()-1)*m.s.plan.skew, since: m.w.now}
-	m.up, m.booted = true, m.w.now
+	m.up = true
+	m.deadlines = node.NewDeadlines()
 	m.resetDeadlines()
 	m.w.note("%v boots, life %d: applied %d, entries %d to %d, commit %d, term %d", m, m.life, m.machine.Applied(), rec.Start.Index,
 		int(rec.Start.Index)+len(rec.Entries), rec.HardState.GetCommit(), rec.HardState.GetTerm())

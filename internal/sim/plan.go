@@ -17,6 +17,8 @@ type plan struct {
 	gather      bool          // proposals wait while the log is at work
 	segment     int64         // size of a segment of the log
 	flushEvery  time.Duration
+	preVote     bool
+	slowApply   float64 // percent of jobs for the machine that take long
 	skew        float64 // clocks run up to this much too fast or too slow
 	membership  bool
 	faults      []fault
@@ -46,6 +48,10 @@ func newPlan(seed uint64, members int) plan {
 		repeatImage: 20}
 	if p.voters == 0 {
 		p.voters = pick(w, []int{1, 1, 3, 3, 3, 3, 5, 5})
+	}
+	p.preVote = !w.chance(15)
+	if w.chance(40) {
+		p.slowApply = w.rng.Float64() * 3
 	}
 	if w.chance(40) {
 		p.skew = w.rng.Float64() * 0.03
@@ -88,6 +94,6 @@ func newPlan(seed uint64, members int) plan {
 
 // quiet is a plan in which nothing goes wrong and nobody is there, for scenarios.
 func quiet(voters int) plan {
-	return plan{voters: voters, think: 100 * time.Millisecond, keepEntries: 5000, segment: 64 << 10, flushEvery: time.Second,
+	return plan{voters: voters, preVote: true, think: 100 * time.Millisecond, keepEntries: 5000, segment: 64 << 10, flushEvery: time.Second,
 		link: quality{least: 100 * time.Microsecond, most: time.Millisecond}}
 }

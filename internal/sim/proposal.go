@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -74,11 +73,6 @@ func (m *member) enqueue(t *ticket) uint64 {
 func (m *member) proposeConf(cc *raftpb.ConfChange, done func(machine.Result)) {
 	cc.Id = new(m.s.nextRequest())
 	m.enqueue(&ticket{id: cc.GetId(), conf: cc, done: done})
-}
-
-func (m *member) proposeCompaction(rev int64) error {
-	m.propose(wire.KindCompaction, &pb.CompactionRequest{Revision: rev}, nil)
-	return m.pump()
 }
 
 // proposeQueued gives raft what waits. What is not taken goes on waiting: there is no leader, or leadership is on its

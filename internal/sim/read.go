@@ -20,9 +20,10 @@ type read struct {
 
 // read calls answer with a state that holds everything acknowledged before now.
 func (m *member) read(answer func(*machine.View)) {
-	switch {
-	case m.s.bad.LocalReads && m.leadTerm != 0, m.acts() && m.node.Status().Sole && m.w.chance(50):
-		// Nobody else can have acknowledged anything.
+	// Where there is no other member, everything acknowledged is in the view. A learner is another member: it may have
+	// applied, and answered for, what is committed and not applied here.
+	alone := m.alone() || m.s.bad.SoleReads && m.node.Status().Sole
+	if m.s.bad.LocalReads && m.leadTerm != 0 || m.acts() && alone && m.w.chance(50) {
 		m.later(0, func() error { answer(m.view()); return nil })
 		return
 	}

@@ -22,6 +22,7 @@ type Sabotage struct {
 
 	StaleReads   bool // reads are answered from the state before the last batch
 	LocalReads   bool // a leader answers reads without asking a quorum
+	SoleReads    bool // the only voter takes itself for alone
 	ReuseReadIDs bool // the IDs of reads begin at the same number in each life
 	ProposeTwice bool // some commands are proposed twice
 

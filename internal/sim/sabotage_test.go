@@ -24,6 +24,7 @@ var sabotages = []struct {
 	{"entries that replace others are not written", Sabotage{KeepConflicts: true, Blind: true}, diverging, 60},
 	{"reads show an old state", Sabotage{StaleReads: true}, nil, 60},
 	{"leaders answer reads without a quorum", Sabotage{LocalReads: true}, three, 60},
+	{"the only voter forgets that learners answer too", Sabotage{SoleReads: true}, learning, 60},
 	{"IDs of reads are used again", Sabotage{ReuseReadIDs: true}, hectic, 60},
 	{"commands are proposed twice", Sabotage{ProposeTwice: true}, nil, 60},
 	{"membership changes are applied twice", Sabotage{ConfTwice: true}, changing, 60},
@@ -44,6 +45,9 @@ var sabotages = []struct {
 
 // three begins with three members.
 func three(p *plan) { p.voters = 3 }
+
+// learning is one voter, to which learners come.
+func learning(p *plan) { p.voters, p.membership, p.slowApply = 1, true, 5 }
 
 // changing makes members come and go.
 func changing(p *plan) { p.voters, p.membership = 3, true }

@@ -184,8 +184,8 @@ func (t *truth) sent(m *member, msg *raftpb.Message) {
 	switch msg.GetType() {
 	case raftpb.MsgApp, raftpb.MsgHeartbeat, raftpb.MsgSnap:
 		t.leads(m, m.id.ID, msg.GetTerm())
-	case raftpb.MsgVote, raftpb.MsgPreVote:
-	default:
+	case raftpb.MsgPreVote:
+	default: // a MsgVote waits for the disk, and may be of an earlier configuration
 		return
 	}
 	if to := msg.GetTo(); !slices.Contains(m.conf.GetVoters(), to) && !slices.Contains(m.conf.GetLearners(), to) {
