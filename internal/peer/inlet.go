@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -60,7 +59,7 @@ func (in *inlet) run() {
 // open asks the peer for the stream.
 func (in *inlet) open(attempt int) (io.ReadCloser, error) {
 	p := in.p
-	u := p.addrs.pick()
+	u, since := p.addrs.pick(), p.status.since()
 	if u == nil {
 		return nil, errors.New("peer: no address is known")
 	}
@@ -74,7 +73,7 @@ func (in *inlet) open(attempt int) (io.ReadCloser, error) {
 	if err != nil {
 		// A port that resets the first attempt after a loss belongs to a process that is just ending, or to one that is
 		// only overloaded: the next attempt, a moment later, tells.
-		p.unreached(u, errors.Is(err, syscall.ECONNREFUSED) || attempt > 1 && refused(err))
+		p.unreached(u, errors.Is(err, syscall.ECONNREFUSED) || attempt > 1 && refused(err), since)
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusOK {
@@ -82,7 +81,7 @@ func (in *inlet) open(attempt int) (io.ReadCloser, error) {
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxHead))
-	p.unreached(u, false)
+	p.unreached(u, false, since)
 	switch resp.StatusCode {
 	case http.StatusGone:
 		p.expel()
@@ -104,13 +103,6 @@ func precondition(body []byte) error {
 		return errOtherCluster
 	default:
 		return fmt.Errorf("peer: precondition failed: %.100q", text)
-	}
-}
-
-// unreached moves on to the peer's next address, and tells raft if none has anybody listening.
-func (p *peer) unreached(u *url.URL, refused bool) {
-	if p.addrs.failed(u, refused) && p.ctx.Err() == nil {
-		p.unheard()
 	}
 }
 

@@ -159,14 +159,20 @@ func (l *link) close() {
 	_ = l.conn.SetWriteDeadline(time.Now().Add(farewell))
 }
 
-// run writes until the stream ends. It then closes the connection.
-func (l *link) run() {
+// run writes the head of the answer, and then messages, until the stream ends. It then closes the connection.
+func (l *link) run(head string) {
 	timeout := l.p.t.cfg.ReadTimeout
 	// A stream that was idle for a whole tick gets a heartbeat, so the peer hears something every third of its timeout.
 	tick := time.NewTicker(timeout / 6)
 	defer tick.Stop()
 	var batch []*raftpb.Message
-	var err error
+	err := l.extend()
+	if err == nil {
+		_, err = l.conn.Write([]byte(head))
+	}
+	if err != nil {
+		_ = l.conn.Close() // without a farewell to whom was not greeted
+	}
 	for idle := false; err == nil; {
 		batch = l.take(batch)
 		if len(batch) > 0 {

@@ -103,7 +103,7 @@ func (s *posts) post(m *raftpb.Message) (int, error) {
 
 // post sends a body to the peer and reads its verdict.
 func (p *peer) post(ctx context.Context, way *road, path, contentType string, body io.Reader) error {
-	u := p.addrs.pick()
+	u, since := p.addrs.pick(), p.status.since()
 	if u == nil {
 		return errors.New("peer: no address is known")
 	}
@@ -115,7 +115,7 @@ func (p *peer) post(ctx context.Context, way *road, path, contentType string, bo
 	req.Header.Set("Content-Type", contentType)
 	resp, err := way.RoundTrip(req)
 	if err != nil {
-		p.unreached(u, errors.Is(err, syscall.ECONNREFUSED))
+		p.unreached(u, errors.Is(err, syscall.ECONNREFUSED), since)
 		return err
 	}
 	defer resp.Body.Close()
@@ -132,6 +132,6 @@ func (p *peer) post(ctx context.Context, way *road, path, contentType string, bo
 	default:
 		err = fmt.Errorf("peer: unexpected status %s: %.200q", resp.Status, bytes.TrimSpace(text))
 	}
-	p.unreached(u, false)
+	p.unreached(u, false, since)
 	return err
 }

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"net/url"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ type status struct {
 	now Status
 	// armed is set while the loss of the peer has not been told of.
 	armed bool
+	// reached counts how often the peer was. An attempt that began before the last time says nothing about now.
+	reached uint64
 }
 
 func (s *status) get() Status {
@@ -40,6 +43,7 @@ func (s *status) activate(at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.armed = true
+	s.reached++
 	if s.now.Active {
 		return false
 	}
@@ -57,13 +61,22 @@ func (s *status) deactivate(at time.Time, err error) bool {
 	return was
 }
 
-// lost reports, once for each loss, that it has to be told of.
-func (s *status) lost() bool {
+// since is for lost: to be asked before an attempt.
+func (s *status) since() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was := s.armed
+	return s.reached
+}
+
+// lost reports, once for each loss, that it has to be told of, if the peer was not reached meanwhile.
+func (s *status) lost(since uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.armed || s.reached != since {
+		return false
+	}
 	s.armed = false
-	return was
+	return true
 }
 
 // probed notes a probe's time and the difference of the clocks.
@@ -100,9 +113,10 @@ func (p *peer) failed(action, source string, err error) {
 	p.log.Debug("peer deactivated again", "action", action, "source", source, "error", err.Error())
 }
 
-// unheard is called when an address has refused a connection, or reset it before it answered.
-func (p *peer) unheard() {
-	if !p.temporary && p.status.lost() {
+// unreached moves on to the peer's next address after an attempt has failed. With refused, nobody listened at this one; if
+// nobody does at any, raft is told.
+func (p *peer) unreached(u *url.URL, refused bool, since uint64) {
+	if p.addrs.failed(u, refused) && p.ctx.Err() == nil && !p.temporary && p.status.lost(since) {
 		p.log.Warn("peer is down: nothing listens at its addresses")
 		p.t.cfg.Raft.Down(p.id)
 	}
