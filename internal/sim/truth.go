@@ -36,7 +36,7 @@ type known struct {
 	entry *raftpb.Entry
 	first time.Duration // when it was first applied anywhere
 	sum   sums          // of everything up to it
-	state uint64        // hash of the state behind it, 0 if it was not taken
+	state uint64        // hash of the state behind it
 }
 
 // version is one value of a key.
@@ -77,7 +77,7 @@ func (t *truth) applied(m *member, entries []*raftpb.Entry) {
 			}
 		}
 	}
-	t.compare(m)
+	t.compare(m, m.machine.Applied()%hashEvery == 0)
 }
 
 // extend takes an entry that is applied for the first time.
@@ -86,11 +86,7 @@ func (t *truth) extend(e *raftpb.Entry) {
 	before := t.machine.View()
 	must(t.machine.Apply([]*raftpb.Entry{e}, &eff))
 	t.sum.add(&eff)
-	k := known{entry: e, first: t.s.w.now, sum: t.sum}
-	if e.GetIndex()%hashEvery == 0 {
-		k.state = stateHash(t.eng, t.machine.View())
-	}
-	t.known = append(t.known, k)
+	t.known = append(t.known, known{entry: e, first: t.s.w.now, sum: t.sum, state: stateHash(t.eng, t.machine.View())})
 	for _, r := range eff.Results {
 		if r.ID == 0 {
 			continue // of the bootstrap
@@ -122,8 +118,8 @@ func (t *truth) extend(e *raftpb.Entry) {
 	}
 }
 
-// compare checks a member's state against the truth at the same index.
-func (t *truth) compare(m *member) {
+// compare checks what a member has done against the truth at the same index, and its whole state if asked to.
+func (t *truth) compare(m *member, whole bool) {
 	at := m.machine.Applied()
 	if at == 0 {
 		return
@@ -132,7 +128,7 @@ func (t *truth) compare(m *member) {
 	if m.sum != k.sum {
 		fail("state", "%v: applying up to %d has brought about something else than elsewhere: %v, not %v", m, at, m.sum, k.sum)
 	}
-	if k.state == 0 {
+	if !whole {
 		return
 	}
 	if h := stateHash(m.eng, m.machine.View()); h != k.state {
@@ -154,7 +150,7 @@ func (t *truth) restored(m *member) {
 		fail("committed entries", "%v has the state at %d, but no entry behind %d was ever applied", m, at, len(t.known))
 	}
 	m.sum = t.known[at-1].sum
-	t.compare(m)
+	t.compare(m, true)
 }
 
 // leads takes note of who leads in a term.
