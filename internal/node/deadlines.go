@@ -98,6 +98,10 @@ func (e *deadline) renew(now time.Duration) {
 	e.checkpoint = now + max(seconds(e.lease.TTL)/5*2, minCheckpoint)
 }
 
+// over reports whether the lease's time is over, or its end was asked for: a renewal that was under way by then may be
+// in the log before that, but no later one is of use.
+func (e *deadline) over(now time.Duration) bool { return now >= e.ends || now < e.retry }
+
 // Forget drops a lease that was revoked.
 func (d *Deadlines) Forget(id int64) {
 	if e, ok := d.leases[id]; ok {
@@ -120,7 +124,7 @@ func (d *Deadlines) Renew(now time.Duration, id int64) Renewal {
 	if !ok {
 		return Renewal{}
 	}
-	if now >= e.ends {
+	if e.over(now) {
 		return Renewal{Known: true, Expired: true}
 	}
 	e.renew(now)
@@ -132,7 +136,7 @@ func (d *Deadlines) Renew(now time.Duration, id int64) Renewal {
 // member that leads no more by the time of the renewal asks for nothing.
 func (d *Deadlines) Alive(now time.Duration, id int64) (r Renewal) {
 	if e, ok := d.leases[id]; ok {
-		r = Renewal{TTLSeconds: e.lease.TTL, Known: true, Expired: now >= e.ends}
+		r = Renewal{TTLSeconds: e.lease.TTL, Known: true, Expired: e.over(now)}
 		if !r.Expired {
 			e.renew(now)
 		}

@@ -174,6 +174,21 @@ func TestFollowerKnowsTheDeadlinesWhenItComesToLead(t *testing.T) {
 	require.Equal(t, Renewal{}, d.Alive(0, 9))
 }
 
+// A renewal is held up until the leader has asked for the end of the lease. It comes first in the log, but a later one
+// would come behind the end.
+func TestLeaseWhoseEndIsAskedForIsNotRenewed(t *testing.T) {
+	d := NewDeadlines()
+	d.Set(0, lease.Lease{ID: 1, TTL: 10})
+	require.False(t, d.Alive(sec(5), 1).Expired)
+	revoke, _ := d.Tick(sec(16))
+	require.Equal(t, []int64{1}, revoke)
+	d.Renewed(sec(16), lease.Lease{ID: 1, TTL: 10})
+	require.True(t, d.Alive(sec(17), 1).Expired)
+	require.True(t, d.Renew(sec(17), 1).Expired)
+	// Nothing has come of the end: the proposal is lost by now.
+	require.False(t, d.Alive(sec(16)+revokeRetry, 1).Expired)
+}
+
 // While the renewal of a lease is on its way through the log, its end must not be asked for, nor a checkpoint that says
 // that little is left: either could come behind the renewal, which is answered all the same.
 func TestNothingOvertakesARenewal(t *testing.T) {
