@@ -28,6 +28,7 @@ var (
 	errOtherCluster = errors.New("cluster ID mismatch")
 	errRemoved      = errors.New("the member has been permanently removed from the cluster")
 	errNotKnown     = errors.New("peer does not know this member yet")
+	errOtherMember  = errors.New("another member listens at the address of this peer")
 )
 
 // release is what decides whether two versions understand each other.

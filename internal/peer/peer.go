@@ -55,7 +55,7 @@ func (p *peer) start() {
 	}
 	run(newInlet(p, streamApp).run)
 	run(newInlet(p, streamMessage).run)
-	run(p.probe)
+	run((&prober{p: p}).run)
 }
 
 func (p *peer) stop() {

@@ -124,6 +124,9 @@ func (p *peer) post(ctx context.Context, way *road, path, contentType string, bo
 	case err != nil:
 	case resp.StatusCode == http.StatusNoContent:
 		return nil
+	case resp.StatusCode == http.StatusForbidden && bytes.Contains(text, []byte(saysMismatch)):
+		// Somebody else listens there now, who knows nothing of this member. etcd stops for this as well.
+		err = errOtherMember
 	case resp.StatusCode == http.StatusForbidden:
 		p.expel()
 		err = errRemoved

@@ -23,41 +23,46 @@ type health struct {
 	Now time.Time
 }
 
-// probe asks the peer for the time, again and again, to know how far away it is. It is one goroutine, which ends with the
+// prober asks a peer for the time, again and again, to know how far away it is. It is one goroutine, which ends with the
 // peer. etcd asks on two transports; it sees no difference in who asks.
-func (p *peer) probe() {
+type prober struct {
+	p       *peer
+	failing bool
+	warned  time.Time // of the clock
+}
+
+func (b *prober) run() {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
-	var warned time.Time
-	healthy := true
 	for {
 		select {
 		case <-tick.C:
-		case <-p.ctx.Done():
-			return
-		}
-		if p.cut.Load() {
-			continue
-		}
-		rtt, now, err := p.ask()
-		if p.ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			if healthy {
-				p.log.Warn("prober detected unhealthy status", "error", err.Error())
+			if !b.p.cut.Load() {
+				b.probe()
 			}
-			healthy = false
-			continue
+		case <-b.p.ctx.Done():
+			return
 		}
-		healthy = true
-		received := time.Now()
-		s := p.status.probed(rtt, func(smoothed time.Duration) time.Duration { return received.Sub(now) - smoothed/2 })
-		p.figures.probed(s.RoundTrip.Seconds())
-		if s.ClockDifference.Abs() > maxClockDifference && received.Sub(warned) > warnEvery {
-			warned = received
-			p.log.Warn("prober found high clock drift", "clock-drift", s.ClockDifference.String(), "rtt", s.RoundTrip.String())
+	}
+}
+
+func (b *prober) probe() {
+	p := b.p
+	rtt, now, err := p.ask()
+	received := time.Now()
+	if err != nil {
+		if !b.failing && p.ctx.Err() == nil {
+			p.log.Warn("prober detected unhealthy status", "error", err.Error())
 		}
+		b.failing = true
+		return
+	}
+	b.failing = false
+	s := p.status.probed(rtt, func(smoothed time.Duration) time.Duration { return received.Sub(now) - smoothed/2 })
+	p.figures.probed(s.RoundTrip.Seconds())
+	if s.ClockDifference.Abs() > maxClockDifference && received.Sub(b.warned) > warnEvery {
+		b.warned = received
+		p.log.Warn("prober found high clock drift", "clock-drift", s.ClockDifference.String(), "rtt", s.RoundTrip.String())
 	}
 }
 

@@ -9,10 +9,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -685,6 +688,128 @@ func TestProbing(t *testing.T) {
 	p.addrs.set(nil)
 	_, _, err = p.ask()
 	require.Error(t, err)
+}
+
+// TestWrongClock warns of a peer whose clock is far from this one's, and of one that does not answer, but not all the time.
+func TestWrongClock(t *testing.T) {
+	var text bytes.Buffer
+	a := newTestMember(t, 1, nil)
+	a.t.Stop()
+	reg := prometheus.NewRegistry()
+	a.start(func(c *Config) {
+		c.Logger, c.Metrics = slog.New(slog.NewTextHandler(&text, nil)), NewMetrics(reg)
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"OK":true,"Now":%q}`, time.Now().Add(time.Hour).Format(time.RFC3339Nano))
+	})}
+	go func() { _ = srv.Serve(l) }()
+	p := newPeer(a.t, 2, false)
+	p.addrs.set(parseURLs([]string{"http://" + l.Addr().String()}))
+	b := &prober{p: p}
+	b.probe()
+	b.probe()
+	require.InDelta(t, -time.Hour, p.status.get().ClockDifference, float64(time.Second))
+	require.Equal(t, 1, strings.Count(text.String(), "high clock drift"))
+	_ = srv.Close()
+	b.probe()
+	b.probe()
+	require.Equal(t, 1, strings.Count(text.String(), "unhealthy"))
+}
+
+// TestMisfits dials members that will not have this one.
+func TestMisfits(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Config)
+		want   string
+	}{
+		{func(c *Config) { c.ClusterID = 0xc2 }, "cluster ID mismatch"},
+		{func(c *Config) { c.MinClusterVersion = "3.9.0" }, "incompatible version"},
+		{func(c *Config) { c.ID = 3 }, "to field mismatch"},
+		{nil, "does not know this member"},
+	} {
+		a, b := newTestMember(t, 1, nil), newTestMember(t, 2, nil)
+		b.t.Stop()
+		b.start(c.change)
+		if c.change != nil {
+			b.t.SetPeers([]cluster.Member{a.self()})
+		}
+		a.t.SetPeers([]cluster.Member{b.self()})
+		require.Eventually(t, func() bool { return a.t.Peers()[0].LastError != nil }, 5*time.Second, time.Millisecond)
+		require.ErrorContains(t, a.t.Peers()[0].LastError, c.want)
+		if c.want != "does not know this member" {
+			a.t.Send([]*raftpb.Message{beat(1, 2, 1)})
+			a.eventually(func() bool { return a.unreachable[2] > 0 })
+		}
+		require.Empty(t, a.down)
+		require.Empty(t, a.expelled)
+	}
+}
+
+// TestRefusedMessage has raft refuse what arrives on a stream: the stream goes on.
+func TestRefusedMessage(t *testing.T) {
+	a, b := newTestMember(t, 1, nil), newTestMember(t, 2, nil)
+	connect(t, a, b)
+	b.mu.Lock()
+	b.processErr = errTest
+	b.mu.Unlock()
+	a.t.Send([]*raftpb.Message{beat(1, 2, 1), beat(1, 9, 1), beat(1, 2, 2)})
+	b.await(2)
+	// What is for another member is not stepped.
+	l := a.t.peer(2).message.Load()
+	l.push(beat(1, 9, 1))
+	l.push(beat(1, 2, 3))
+	l.poke()
+	require.Equal(t, uint64(2), b.await(3)[2].GetTo())
+}
+
+// TestSlowBody has a sender that does not get on, and then a member that stops while it waits.
+func TestSlowBody(t *testing.T) {
+	a := newTestMember(t, 1, nil)
+	a.t.Stop()
+	a.start(func(c *Config) { c.ReadTimeout = 100 * time.Millisecond })
+	begin := func(path string) *bufio.Reader {
+		conn, err := net.Dial("tcp", a.addr)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		_, err = io.WriteString(conn, "POST "+path+" HTTP/1.1\r\nHost: x\r\nX-Server-Version: 3.7.3\r\nX-Min-Cluster-Version: 3.0.0\r\nX-Etcd-Cluster-ID: c1\r\nContent-Length: 100\r\n\r\n12345678")
+		require.NoError(t, err)
+		return bufio.NewReader(conn)
+	}
+	for _, path := range []string{"/raft", "/raft/snapshot", "/leases"} {
+		resp, err := http.ReadResponse(begin(path), nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusBadRequest, resp.StatusCode)
+	}
+	a.t.Stop()
+	a.start(func(c *Config) { c.ReadTimeout = time.Minute })
+	r := begin("/raft")
+	time.Sleep(50 * time.Millisecond)
+	began := time.Now()
+	a.t.Stop()
+	require.Less(t, time.Since(began), 5*time.Second)
+	resp, err := http.ReadResponse(r, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
+}
+
+// TestBusy has more senders than there is room for.
+func TestBusy(t *testing.T) {
+	m := direct(t)
+	for range cap(m.t.serving.images) {
+		m.t.serving.images <- struct{}{}
+	}
+	r := httptest.NewRequest(http.MethodPost, "/raft/snapshot", strings.NewReader(""))
+	r.Header = rightHead()
+	w := httptest.NewRecorder()
+	m.t.Handler().ServeHTTP(w, r)
+	require.Equal(t, http.StatusServiceUnavailable, w.Code)
+	// A body of unknown length is read as far as it may be.
+	r = httptest.NewRequest(http.MethodPost, "/leases", io.MultiReader(strings.NewReader(strings.Repeat("x", maxQuestion)), strings.NewReader("x")))
+	w = httptest.NewRecorder()
+	m.t.Handler().ServeHTTP(w, r)
+	require.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
 }
 
 func TestNewPanics(t *testing.T) {
