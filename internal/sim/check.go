@@ -2,117 +2,15 @@ package sim
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
-	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/engine/mem"
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/wal"
 )
-
-// sums stand for everything that applying has brought about. Each kind has its own, so that they do not depend on how
-// entries were grouped.
-type sums struct{ results, changes, leases, conf uint64 }
-
-func mix(h uint64, parts ...string) uint64 {
-	for _, p := range parts {
-		h = mixInt(h, int64(len(p)))
-		for i := range len(p) {
-			h = (h ^ uint64(p[i])) * 1099511628211
-		}
-	}
-	return h
-}
-
-func mixInt(h uint64, parts ...int64) uint64 {
-	for _, p := range parts {
-		h = (h ^ uint64(p)) * 1099511628211
-		h ^= h >> 29
-	}
-	return h
-}
-
-func (s *sums) add(eff *machine.Effects) {
-	for i := range eff.Results {
-		s.result(&eff.Results[i])
-	}
-	for i := range eff.Changes {
-		c := &eff.Changes[i]
-		s.changes = mix(mixInt(s.changes, c.Rev.Main, c.Rev.Sub), string(c.KV), string(c.Prev))
-	}
-	for _, e := range eff.Leases {
-		s.leases = mixInt(s.leases, e.Lease.ID, e.Lease.TTL, e.Lease.RemainingSeconds, int64(e.What))
-	}
-	for _, cc := range eff.Conf {
-		s.conf = mix(s.conf, string(marshalConf(cc)))
-	}
-}
-
-func (s *sums) result(r *machine.Result) {
-	h := mixInt(s.results, int64(r.ID), int64(r.Kind), r.Rev, int64(r.Term), r.Deleted, r.Lease.ID, r.Lease.TTL, r.CompactRev)
-	if r.Err != nil {
-		h = mix(h, r.Err.Error())
-	}
-	if r.Txn != nil {
-		h = mix(h, fmt.Sprint(r.Txn.Succeeded))
-		for _, op := range r.Txn.Ops {
-			h = mixInt(h, op.Rev, op.Deleted)
-			if op.Range != nil {
-				for _, kv := range op.Range.KVs {
-					h = mix(h, string(kv))
-				}
-			}
-		}
-	}
-	s.results = mix(h, string(r.Prev))
-}
-
-var finishedCompact = "finishedCompactRev" // how far a member has got with removing is its own affair
-
-// stateHash is a hash of a state that does not depend on how far a compaction has got.
-func stateHash(eng *mem.Engine, v *machine.View) uint64 {
-	e := eng.View()
-	defer e.Release()
-	h := uint64(14695981039346656037)
-	for _, s := range engine.Spaces[1:] {
-		must(e.Scan(s, nil, nil, func(k, value []byte) bool {
-			if string(k) != finishedCompact {
-				h = mix(h, string(k), string(value))
-			}
-			return true
-		}))
-	}
-	kv, err := v.KV.HashKV(e, 0, v.KV.CompactRev())
-	must(err)
-	return mixInt(h, int64(kv), v.KV.Rev(), v.KV.CompactRev()) | 1
-}
-
-// dump is the content of an engine as text.
-func dump(e engine.Engine) string {
-	var b strings.Builder
-	for _, s := range engine.Spaces {
-		must(e.Scan(s, nil, nil, func(k, v []byte) bool {
-			fmt.Fprintf(&b, "%v %q %q\n", s.Bucket(), k, v)
-			return true
-		}))
-	}
-	return b.String()
-}
-
-// difference is the first line in which two engines differ.
-func difference(a, b engine.Engine) string {
-	x, y := strings.Split(dump(a), "\n"), strings.Split(dump(b), "\n")
-	for i := range min(len(x), len(y)) {
-		if x[i] != y[i] {
-			return fmt.Sprintf("%s / %s", x[i], y[i])
-		}
-	}
-	return fmt.Sprintf("%d lines, not %d", len(x), len(y))
-}
 
 // checkRecovered looks at what a member has found on its disk.
 func (m *member) checkRecovered(rec *wal.Recovered) {
@@ -265,15 +163,5 @@ func (s *system) checkReplay() {
 		if dump(m.eng) != want {
 			fail("state", "%v: the log leads to another state when it is replayed: %s", m, difference(m.eng, eng))
 		}
-	}
-}
-
-func compactAll(m *machine.Machine) {
-	for {
-		if _, _, due := m.Compaction(); !due {
-			return
-		}
-		_, _, err := m.CompactStep(100)
-		must(err)
 	}
 }

@@ -6,8 +6,8 @@
 // byte.
 //
 // Map of the files: world is time; member, drive, disk, apply, install and proposal are what a host does with a node;
-// network and faults are what goes wrong; client, observer, lessee and membership are those who use the cluster; truth,
-// check, leasecheck and history say what has to hold; plan draws a run from its seed; sabotage breaks the code on
+// network and faults are what goes wrong; client, observer, lease and membership are those who use the cluster; truth,
+// check, state, leasecheck and history say what has to hold; plan draws a run from its seed; sabotage breaks the code on
 // purpose.
 package sim
 
