@@ -78,15 +78,24 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 		if r.Err = unmarshal(c, &q); r.Err == nil {
 			r.Alarms, r.Err = m.alarm(&q)
 		}
+	case wire.KindV2:
+		q, err := wire.ParseV2Request(c.Body)
+		if err != nil {
+			r.Err = wire.Malformed()
+			return nil
+		}
+		m.v2(&q, r)
 	case wire.KindMemberAttrSet:
 		var q membershippb.ClusterMemberAttrSetRequest
 		if r.Err = unmarshal(c, &q); r.Err == nil {
+			m.tree.Bump(m.batch)
 			a := q.GetMemberAttributes()
 			r.Err = m.config.SetAttributes(m.batch, cluster.ID(q.GetMember_ID()), a.GetName(), a.GetClientUrls())
 		}
 	case wire.KindClusterVersionSet:
 		var q membershippb.ClusterVersionSetRequest
 		if r.Err = unmarshal(c, &q); r.Err == nil {
+			m.tree.Bump(m.batch)
 			m.config.SetVersion(m.batch, q.GetVer())
 		}
 	case wire.KindDowngradeInfoSet:

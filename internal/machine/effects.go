@@ -5,6 +5,7 @@ import (
 
 	"github.com/cairn-kv/cairn/internal/lease"
 	"github.com/cairn-kv/cairn/internal/mvcc"
+	"github.com/cairn-kv/cairn/internal/tree"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
@@ -15,6 +16,7 @@ const KindConfChange wire.Kind = -1
 type Effects struct {
 	Results []Result
 	Changes []wire.Change // in revision order
+	Events  []*tree.Event // of the v2 tree, in index order
 	Conf    []*raftpb.ConfChange
 	Leases  []LeaseEvent
 	NewTerm uint64 // a leader's first entry of this term was among the entries; 0 if none was
@@ -41,6 +43,7 @@ type Result struct {
 	Lease      lease.Lease // lease grant
 	Alarms     []Alarm     // alarm
 	CompactRev int64       // compaction: where storage has to get to
+	Event      *tree.Event // v2: what was done
 }
 
 // TxnResult is the outcome of a txn.

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/lease"
 	"github.com/cairn-kv/cairn/internal/mvcc"
+	"github.com/cairn-kv/cairn/internal/tree"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
@@ -50,6 +51,7 @@ type Machine struct {
 	leases *lease.Table
 	alarms alarms
 	config *cluster.Table
+	tree   *tree.Tree
 
 	applied, term uint64
 	downgrade     Downgrade
@@ -69,6 +71,8 @@ type View struct {
 	Leases        lease.View
 	Alarms        []Alarm
 	Cluster       *cluster.View
+	Tree          *tree.View
+	TreeStats     tree.Stats
 	Downgrade     Downgrade
 	Applied, Term uint64 // of the last entry that is in the view
 }
@@ -87,6 +91,9 @@ func Open(cfg Config, eng engine.Engine) (*Machine, error) {
 		return nil, err
 	}
 	if m.config, err = cluster.Open(eng); err != nil {
+		return nil, err
+	}
+	if m.tree, err = tree.Open(eng); err != nil {
 		return nil, err
 	}
 	if cfg.MaxLearners > 0 {
@@ -131,7 +138,7 @@ func (m *Machine) Engine() engine.Engine { return m.eng }
 
 func (m *Machine) publish() {
 	m.view.Store(&View{KV: m.kv.View(), Leases: m.leases.View(), Alarms: m.alarms.list(), Cluster: m.config.View(),
-		Downgrade: m.downgrade, Applied: m.applied, Term: m.term})
+		Tree: m.tree.View(), TreeStats: m.tree.Stats(), Downgrade: m.downgrade, Applied: m.applied, Term: m.term})
 }
 
 // Apply gives the entries their effect, in order. What happened is added to eff. An error means that the engine failed:
@@ -160,6 +167,7 @@ func (m *Machine) Apply(entries []*raftpb.Entry, eff *Effects) error {
 	} else {
 		eff.Changes = append(eff.Changes, changes...)
 	}
+	eff.Events = append(eff.Events, m.tree.TakeEvents()...)
 	m.kv.Tidy(tidyAtLeast + 3*len(changes))
 	if err := m.settle(); err != nil {
 		return err
@@ -216,6 +224,10 @@ func (m *Machine) entry(e *raftpb.Entry, eff *Effects) error {
 		r := Result{ID: cc.GetId(), Kind: KindConfChange, Term: e.GetTerm()}
 		if r.Err = m.config.Check(cc); r.Err == nil {
 			if r.Err = m.config.Apply(m.batch, cc); r.Err == nil {
+				m.tree.Bump(m.batch)
+				if cc.GetType() == raftpb.ConfChangeRemoveNode {
+					m.tree.Bump(m.batch) // etcd notes the member as removed, too
+				}
 				if err := m.saveConfState(); err != nil {
 					return err
 				}

@@ -41,6 +41,7 @@ type Tree struct {
 	history   []*Event
 	stats     Stats
 	events    []*Event // since they were last taken
+	view      *View    // as it is now; nil after a change
 }
 
 func newTree() *Tree {
@@ -128,7 +129,7 @@ func (t *Tree) Bump(b engine.Batch) { t.done(b, &Event{Action: Internal, Index: 
 
 // done makes an event part of history.
 func (t *Tree) done(b engine.Batch, e *Event) *Event {
-	t.index = e.Index
+	t.index, t.view = e.Index, nil
 	b.Set(engine.Tree, []byte{recordIndex}, binary.BigEndian.AppendUint64(nil, t.index))
 	b.Set(engine.Tree, eventKey(e.Index), e.append(nil))
 	if e.Index > Window {

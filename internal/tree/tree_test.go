@@ -173,10 +173,10 @@ func TestExpiryTakesTheTreeBelow(t *testing.T) {
 	require.Equal(t, 1, r.View().Len())
 	require.False(t, r.View().Timed())
 	require.Equal(t, 7, v.Len(), "an older view stays as it was")
-	require.EqualValues(t, 3, r.View().Stats.Expired)
+	require.EqualValues(t, 3, r.Stats().Expired)
 }
 
-func list(v View, dir string, deep bool) string {
+func list(v *View, dir string, deep bool) string {
 	var out []string
 	v.Each(dir, deep, func(n *Node, depth int) bool {
 		out = append(out, fmt.Sprintf("%d%s", depth, n.Path))

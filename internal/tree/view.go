@@ -25,28 +25,33 @@ type View struct {
 	deadlines *btree.BTreeG[deadline]
 	history   []*Event
 	Index     uint64
-	Stats     Stats
 }
 
 // View returns the tree as it is now, unmoved by later changes.
-func (t *Tree) View() View {
-	return View{nodes: t.nodes.Copy(), deadlines: t.deadlines.Copy(), history: t.history, Index: t.index, Stats: t.stats}
+func (t *Tree) View() *View {
+	if t.view == nil {
+		t.view = &View{nodes: t.nodes.Copy(), deadlines: t.deadlines.Copy(), history: t.history, Index: t.index}
+	}
+	return t.view
 }
 
+// Stats are the counts so far.
+func (t *Tree) Stats() Stats { return t.stats }
+
 // Timed reports whether any node has a time to live.
-func (v View) Timed() bool { return v.deadlines.Len() > 0 }
+func (v *View) Timed() bool { return v.deadlines.Len() > 0 }
 
 // Due reports whether the time of a node is over.
-func (v View) Due(now int64) bool {
+func (v *View) Due(now int64) bool {
 	d, ok := v.deadlines.Min()
 	return ok && d.at <= now
 }
 
 // Len is the number of nodes, the root not counted.
-func (v View) Len() int { return v.nodes.Len() }
+func (v *View) Len() int { return v.nodes.Len() }
 
 // Get returns a node, or the refusal for one that is not there.
-func (v View) Get(path string) (*Node, error) {
+func (v *View) Get(path string) (*Node, error) {
 	t := Tree{nodes: v.nodes, index: v.Index}
 	n, err := t.find(path)
 	return n, asError(err)
@@ -54,7 +59,7 @@ func (v View) Get(path string) (*Node, error) {
 
 // Each calls fn for the nodes under a directory in the order of their names, those right in it or, with deep, all; depth is
 // 1 for those right in it. Hidden nodes and what is under them are left out. fn returns false to end.
-func (v View) Each(dir string, deep bool, fn func(n *Node, depth int) bool) {
+func (v *View) Each(dir string, deep bool, fn func(n *Node, depth int) bool) {
 	from := dir + "/"
 	if dir == "/" {
 		from = dir
@@ -107,7 +112,7 @@ func place(p, dir string) (depth int, hidden bool) {
 
 // Search finds the first event from an index on that a watcher of a path is told of. found is nil if there is none yet; the
 // refusal says that history does not reach back so far.
-func (v View) Search(path string, recursive bool, from uint64) (found *Event, err error) {
+func (v *View) Search(path string, recursive bool, from uint64) (found *Event, err error) {
 	if len(v.history) == 0 {
 		return nil, nil
 	}

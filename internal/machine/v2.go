@@ -1,0 +1,49 @@
+package machine
+
+import (
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cairn-kv/cairn/internal/tree"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+// v2Prefix is where etcd's log has the nodes of users; /0 is its own.
+const v2Prefix = "/1"
+
+// v2 gives a request of the v2 API its effect (v2-http.md section 4).
+func (m *Machine) v2(q *wire.V2Request, r *Result) {
+	if q.Method == wire.V2Sync {
+		m.tree.Expire(m.batch, q.Time)
+		return
+	}
+	rest, ok := strings.CutPrefix(q.Path, v2Prefix)
+	if !ok || rest != "" && rest[0] != '/' {
+		r.Err = status.Errorf(codes.InvalidArgument, "cairn: the path %q is not one of users", q.Path)
+		return
+	}
+	path := tree.Clean(rest)
+	c := tree.Change{Path: path, Dir: q.Dir, Value: q.Val, Expires: q.Expiration, Refresh: q.Refresh}
+	if_ := tree.Condition{Value: q.PrevValue, Index: q.PrevIndex}
+	conditional := if_ != tree.Condition{}
+	switch {
+	case q.Method == wire.V2Post:
+		r.Event, r.Err = m.tree.Create(m.batch, c, true)
+	case q.Method == wire.V2Delete && conditional:
+		r.Event, r.Err = m.tree.CompareAndDelete(m.batch, path, if_)
+	case q.Method == wire.V2Delete:
+		r.Event, r.Err = m.tree.Delete(m.batch, path, q.Dir, q.Recursive)
+	case q.Method != wire.V2Put:
+		r.Err = status.Errorf(codes.Unimplemented, "cairn: no such v2 method: %q", q.Method)
+	case q.PrevExist != nil && !*q.PrevExist:
+		r.Event, r.Err = m.tree.Create(m.batch, c, false)
+	case conditional:
+		r.Event, r.Err = m.tree.CompareAndSwap(m.batch, c, if_)
+	case q.PrevExist != nil:
+		r.Event, r.Err = m.tree.Update(m.batch, c)
+	default:
+		r.Event, r.Err = m.tree.Set(m.batch, c)
+	}
+}
