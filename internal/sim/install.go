@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/engine/mem"
+	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/node"
 	"github.com/cairn-kv/cairn/internal/wal"
 )
@@ -201,4 +202,36 @@ func (m *member) installed(j *node.AppendJob, eng *mem.Engine) error {
 		return err
 	}
 	return m.log.Release(meta.GetIndex())
+}
+
+// openDatabase opens the database in use. If the log starts behind it, the installation of a snapshot was cut short and
+// the database that was prepared for that index is the one.
+func (m *member) openDatabase(start uint64) {
+	mc, err := machine.Open(machineConfig, m.store())
+	if err == nil && mc.Applied() < start {
+		next := m.prepared[start]
+		if next == nil {
+			fail("boot", "%v: the database is at index %d, the log starts behind %d, and no other database is there", m, mc.Applied(), start)
+		}
+		m.w.note("%v takes the database prepared for %d", m, start)
+		m.s.rep.Prepared++
+		m.eng = next
+		mc, err = machine.Open(machineConfig, m.store())
+		if err == nil && mc.Applied() != start {
+			fail("boot", "%v: the database for index %d is at index %d", m, start, mc.Applied())
+		}
+	}
+	if err != nil {
+		fail("boot", "%v: opening the database: %w", m, err)
+	}
+	clear(m.prepared)
+	m.machine = mc
+}
+
+// store is what the machine keeps its state in.
+func (m *member) store() engine.Engine {
+	if m.s.bad.IndexBeforeEntry {
+		return hasty{m.eng}
+	}
+	return m.eng
 }

@@ -9,7 +9,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
-	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/engine/mem"
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/mvcc"
@@ -22,7 +21,6 @@ import (
 const (
 	tick          = 100 * time.Millisecond
 	electionTicks = 10
-	electionTime  = tick * electionTicks
 	minLeaseTTL   = 2
 	walDir        = "member/wal"
 	noMessage     = raftpb.MessageType(-1)
@@ -212,72 +210,6 @@ func (m *member) reboot() {
 	if !m.up && !m.gone && m.joined {
 		must(m.boot())
 	}
-}
-
-// retire stops the member for good: it was removed. It goes on for a moment, so that others may hear of it.
-func (m *member) retire() {
-	if m.retiring {
-		return
-	}
-	m.retiring, m.removedAt = true, m.machine.Applied()
-	m.fs.Clear()
-	var stop func() error
-	stop = func() error {
-		if m.needed() {
-			m.later(500*time.Millisecond, stop)
-			return nil
-		}
-		m.w.note("%v is removed and stops", m)
-		m.end()
-		m.gone = true
-		return nil
-	}
-	m.later(m.w.between(0, time.Second), stop)
-}
-
-// needed reports whether the cluster cannot do without a member that was removed: of two voters, the one that stays
-// cannot go on before it knows for good that the other one is removed, and until then it needs its vote. Knowing it from
-// a commit index that is not durable is not enough. So whoever removes the second last voter must not switch it off too
-// early.
-func (m *member) needed() bool {
-	voters := m.machine.View().Cluster.ConfState().GetVoters()
-	if len(voters) != 1 {
-		return false
-	}
-	last := m.s.member(voters[0])
-	return !last.gone && last.flushed < m.removedAt
-}
-
-// openDatabase opens the database in use. If the log starts behind it, the installation of a snapshot was cut short and
-// the database that was prepared for that index is the one.
-func (m *member) openDatabase(start uint64) {
-	mc, err := machine.Open(machineConfig, m.store())
-	if err == nil && mc.Applied() < start {
-		next := m.prepared[start]
-		if next == nil {
-			fail("boot", "%v: the database is at index %d, the log starts behind %d, and no other database is there", m, mc.Applied(), start)
-		}
-		m.w.note("%v takes the database prepared for %d", m, start)
-		m.s.rep.Prepared++
-		m.eng = next
-		mc, err = machine.Open(machineConfig, m.store())
-		if err == nil && mc.Applied() != start {
-			fail("boot", "%v: the database for index %d is at index %d", m, start, mc.Applied())
-		}
-	}
-	if err != nil {
-		fail("boot", "%v: opening the database: %w", m, err)
-	}
-	clear(m.prepared)
-	m.machine = mc
-}
-
-// store is what the machine keeps its state in.
-func (m *member) store() engine.Engine {
-	if m.s.bad.IndexBeforeEntry {
-		return hasty{m.eng}
-	}
-	return m.eng
 }
 
 // KV implements watch.Source.

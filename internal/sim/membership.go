@@ -110,3 +110,37 @@ func confChange(kind raftpb.ConfChangeType, m *member, context any) *raftpb.Conf
 	}
 	return cc
 }
+
+// retire stops the member for good: it was removed. It goes on for a moment, so that others may hear of it.
+func (m *member) retire() {
+	if m.retiring {
+		return
+	}
+	m.retiring, m.removedAt = true, m.machine.Applied()
+	m.fs.Clear()
+	var stop func() error
+	stop = func() error {
+		if m.needed() {
+			m.later(500*time.Millisecond, stop)
+			return nil
+		}
+		m.w.note("%v is removed and stops", m)
+		m.end()
+		m.gone = true
+		return nil
+	}
+	m.later(m.w.between(0, time.Second), stop)
+}
+
+// needed reports whether the cluster cannot do without a member that was removed: of two voters, the one that stays
+// cannot go on before it knows for good that the other one is removed, and until then it needs its vote. Knowing it from
+// a commit index that is not durable is not enough. So whoever removes the second last voter must not switch it off too
+// early.
+func (m *member) needed() bool {
+	voters := m.machine.View().Cluster.ConfState().GetVoters()
+	if len(voters) != 1 {
+		return false
+	}
+	last := m.s.member(voters[0])
+	return !last.gone && last.flushed < m.removedAt
+}
