@@ -107,8 +107,10 @@ func (h *Host) fetchFrom(ctx context.Context, fetch Fetch, url string) (*machine
 	defer image.Close()
 	r := &h.received
 	r.mu.Lock()
-	busy := r.busy || r.ready != nil
-	r.busy = true
+	busy := r.busy || len(r.ready) == mostReady
+	if !busy {
+		r.busy = true
+	}
 	r.mu.Unlock()
 	if busy {
 		return nil, 0, errBusy

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,13 +26,20 @@ type Stores interface {
 	Use(index uint64) error
 }
 
-// received holds what was made of a snapshot until raft asks for it, or for another. One is held at a time.
+// received holds what was made of snapshots until raft asks for it, or gets past it. One is received at a time, and one may
+// wait beside it.
 type received struct {
 	mu    sync.Mutex
 	busy  bool
-	index uint64
-	ready *machine.Machine
+	ready []prepared
 }
+
+type prepared struct {
+	index   uint64
+	machine *machine.Machine
+}
+
+const mostReady = 2
 
 var errBusy = errors.New("host: another snapshot is being received")
 
@@ -46,24 +55,18 @@ func (h *Host) ProcessSnapshot(ctx context.Context, m *raftpb.Message, image io.
 	}
 	r := &h.received
 	r.mu.Lock()
-	if r.busy {
+	if r.busy || len(r.ready) == mostReady {
 		r.mu.Unlock()
 		return errBusy
 	}
 	r.busy = true
-	old := r.ready // raft did not want it, or did not hear of it
-	r.ready = nil
 	r.mu.Unlock()
 	began := time.Now()
-	err := r.drop(old)
-	var mc *machine.Machine
-	if err == nil {
-		mc, err = h.receive(ctx, index, image)
-	}
+	mc, err := h.receive(ctx, index, image)
 	r.mu.Lock()
 	r.busy = false
 	if err == nil {
-		r.index, r.ready = index, mc
+		r.ready = append(r.ready, prepared{index, mc})
 	}
 	r.mu.Unlock()
 	if err != nil {
@@ -74,21 +77,35 @@ func (h *Host) ProcessSnapshot(ctx context.Context, m *raftpb.Message, image io.
 	return h.Process(ctx, m)
 }
 
-func (r *received) drop(m *machine.Machine) error {
-	if m == nil {
-		return nil
-	}
-	return m.Engine().Close()
-}
-
-// close drops what was received and never asked for.
-func (r *received) close() error {
+// take hands out what was made of the snapshot at an index.
+func (r *received) take(index uint64) *machine.Machine {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := r.ready
-	r.ready = nil
-	return r.drop(m)
+	for i, p := range r.ready {
+		if p.index == index {
+			r.ready = slices.Delete(r.ready, i, i+1)
+			return p.machine
+		}
+	}
+	return nil
 }
+
+// drop closes what this member, which has applied so much, has got past without it.
+func (r *received) drop(applied uint64) (err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ready = slices.DeleteFunc(r.ready, func(p prepared) bool {
+		if p.index <= applied {
+			err = errors.Join(err, p.machine.Engine().Close())
+			return true
+		}
+		return false
+	})
+	return err
+}
+
+// close closes what was received and never asked for.
+func (r *received) close() error { return r.drop(math.MaxUint64) }
 
 func (h *Host) receive(ctx context.Context, index uint64, image io.Reader) (*machine.Machine, error) {
 	mc, err := h.cfg.Stores.Receive(ctx, index, image)
@@ -101,14 +118,10 @@ func (h *Host) receive(ctx context.Context, index uint64, image io.Reader) (*mac
 // install puts the state of a snapshot in the place of the machine's. Called by the logger, which waits for it.
 func (h *Host) install(s *raftpb.Snapshot) error {
 	index := s.GetMetadata().GetIndex()
-	h.received.mu.Lock()
-	mc := h.received.ready
-	if mc == nil || h.received.index != index {
-		h.received.mu.Unlock()
+	mc := h.received.take(index)
+	if mc == nil {
 		return fmt.Errorf("host: raft wants the snapshot at index %d, which is not here", index)
 	}
-	h.received.ready = nil
-	h.received.mu.Unlock()
 	h.cfg.Metrics.Installing.Set(1)
 	defer h.cfg.Metrics.Installing.Set(0)
 	if err := h.cfg.Stores.Use(index); err != nil {

@@ -23,7 +23,7 @@ func (h *Host) keeper() {
 		case <-ticker.C:
 		}
 		h.measure()
-		if err := h.retired.closeOld(h.now()); err != nil {
+		if err := errors.Join(h.retired.closeOld(h.now()), h.received.drop(h.View().Applied)); err != nil {
 			h.cfg.Logger.Warn("failed to close a replaced database", "error", err.Error())
 		}
 		if n%5 == 0 {
