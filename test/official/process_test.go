@@ -5,7 +5,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	processes "github.com/cairn-kv/cairn/test/process"
 
 	// Nothing of it is used: go test must not answer from its cache when the server has changed.
 	_ "github.com/cairn-kv/cairn"
@@ -82,12 +83,7 @@ func start(t testing.TB, flags ...string) *process {
 }
 
 // freeAddr is an address that nobody listens on at the moment.
-func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
+func freeAddr(t testing.TB) string { return processes.FreeAddr(t) }
 
 func (p *process) url() string { return "http://" + p.addr }
 

@@ -51,16 +51,9 @@ type Member struct {
 
 // NewMember is a member on free ports of this machine. Nothing is started.
 func NewMember(t testing.TB, name string, flags ...string) *Member {
-	m := &Member{T: t, Name: name, Dir: filepath.Join(t.TempDir(), name), Client: freeAddr(t), Peer: freeAddr(t), Flags: flags}
+	m := &Member{T: t, Name: name, Dir: filepath.Join(t.TempDir(), name), Client: FreeAddr(t), Peer: FreeAddr(t), Flags: flags}
 	t.Cleanup(m.Kill)
 	return m
-}
-
-func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // URL is where clients find it, PeerURL where other members do.
@@ -78,7 +71,7 @@ func (m *Member) Launch(flags ...string) {
 		"--listen-peer-urls", m.PeerURL(), "--initial-advertise-peer-urls", m.PeerURL()}, m.Flags...)
 	m.Cmd = exec.Command(Binary, append(args, flags...)...)
 	m.Cmd.Stdout, m.Cmd.Stderr = m.Out, m.Out
-	m.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	m.Cmd.SysProcAttr = dieWithTest()
 	m.Cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(strings.ToLower(v), "=")
 		return strings.HasSuffix(name, "_proxy")
