@@ -3,7 +3,7 @@ GO ?= go
 SEEDS ?= 2000
 FUZZTIME ?= 10s
 SOAKTIME ?= 1h
-CONCURRENT = ./internal/host ./internal/watch ./internal/v3rpc ./internal/sim ./internal/wal ./internal/engine/... ./client/...
+CONCURRENT = ./internal/host ./internal/peer ./internal/watch ./internal/v3rpc ./internal/sim ./internal/wal ./internal/engine/... ./client/...
 
 .PHONY: build test race fuzz sim soak bench golden lint clients
 build:
