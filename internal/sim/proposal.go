@@ -54,6 +54,10 @@ func (m *member) proposeOwn(kind wire.Kind, msg proto.Message, done func(machine
 func (m *member) encode(kind wire.Kind, msg proto.Message) []byte {
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(msg)
 	must(err)
+	return m.command(kind, body)
+}
+
+func (m *member) command(kind wire.Kind, body []byte) []byte {
 	return wire.AppendCommand(nil, &wire.Command{ID: m.s.nextRequest(), Kind: kind, Body: body})
 }
 

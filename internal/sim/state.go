@@ -8,12 +8,13 @@ import (
 	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/engine/mem"
 	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/tree"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
 // sums stand for everything that applying has brought about. Each kind has its own, so that they do not depend on how
 // entries were grouped.
-type sums struct{ results, changes, leases, conf uint64 }
+type sums struct{ results, changes, events, leases, conf uint64 }
 
 func mix(h uint64, parts ...string) uint64 {
 	for _, p := range parts {
@@ -41,12 +42,25 @@ func (s *sums) add(eff *machine.Effects) {
 		c := &eff.Changes[i]
 		s.changes = mix(mixInt(s.changes, c.Rev.Main, c.Rev.Sub), string(c.KV), string(c.Prev))
 	}
+	for _, e := range eff.Events {
+		s.events = mixEvent(s.events, e)
+	}
 	for _, e := range eff.Leases {
 		s.leases = mixInt(s.leases, e.Lease.ID, e.Lease.TTL, e.Lease.RemainingSeconds, int64(e.What))
 	}
 	for _, cc := range eff.Conf {
 		s.conf = mix(s.conf, string(marshalConf(cc)))
 	}
+}
+
+func mixEvent(h uint64, e *tree.Event) uint64 {
+	h = mixInt(h, int64(e.Action), int64(e.Index))
+	for _, n := range []*tree.Node{e.Node, e.Prev} {
+		if n != nil {
+			h = mixInt(mix(h, n.Path, n.Value), int64(n.Created), int64(n.Modified), n.Expires)
+		}
+	}
+	return h
 }
 
 func (s *sums) result(r *machine.Result) {
@@ -64,6 +78,9 @@ func (s *sums) result(r *machine.Result) {
 				}
 			}
 		}
+	}
+	if r.Event != nil {
+		h = mixEvent(h, r.Event)
 	}
 	s.results = mix(h, string(r.Prev))
 }

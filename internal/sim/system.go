@@ -4,10 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-
 	"github.com/cairn-kv/cairn/internal/cluster"
-	"github.com/cairn-kv/cairn/internal/wire"
 )
 
 // system is one run: the members, what lies between them, who uses them, and what is known to be true.
@@ -67,8 +64,9 @@ func (s *system) start() {
 		s.holders = append(s.holders, l)
 		s.w.after(s.w.span(100*time.Millisecond), l.run)
 	}
-	s.w.after(s.w.span(time.Second), s.compact)
-	s.w.after(s.w.span(time.Second), s.look)
+	s.traffic(300*time.Millisecond, 4*time.Second, s.compact)
+	s.traffic(50*time.Millisecond, 2*time.Second, s.look)
+	s.traffic(20*time.Millisecond, 600*time.Millisecond, s.changeTree)
 	if s.plan.membership {
 		s.w.after(s.w.between(200*time.Millisecond, 2*time.Second), s.changeMembers)
 	}
@@ -174,43 +172,6 @@ func (s *system) leader() (best *member) {
 func (s *system) nextRequest() uint64 {
 	s.requests++
 	return s.requests
-}
-
-// compact asks for a compaction now and then.
-func (s *system) compact() {
-	if s.calm {
-		return
-	}
-	s.w.after(s.w.between(300*time.Millisecond, 4*time.Second), s.compact)
-	m := s.anyone(nil)
-	if m == nil {
-		return
-	}
-	rev := s.truth.machine.View().KV.Rev() - s.w.rng.Int64N(30)
-	m.enter(m.life, func() error {
-		m.propose(wire.KindCompaction, &pb.CompactionRequest{Revision: rev}, nil)
-		return m.pump()
-	})
-}
-
-// look has the past looked at in the middle of a transaction now and then: it makes the machine commit half a batch.
-func (s *system) look() {
-	if s.calm {
-		return
-	}
-	s.w.after(s.w.between(50*time.Millisecond, 2*time.Second), s.look)
-	m := s.anyone(nil)
-	if m == nil {
-		return
-	}
-	rev := s.truth.machine.View().KV.Rev() - s.w.rng.Int64N(5)
-	past := &pb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l"), Revision: max(rev, 1)}
-	m.enter(m.life, func() error {
-		m.propose(wire.KindTxn, &pb.TxnRequest{Success: []*pb.RequestOp{
-			{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("look"), Value: []byte("seen")}}},
-			{Request: &pb.RequestOp_RequestRange{RequestRange: past}}}}, nil)
-		return m.pump()
-	})
 }
 
 func (m *member) String() string { return fmt.Sprintf("m%d", m.n) }
