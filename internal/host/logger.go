@@ -26,7 +26,7 @@ func (h *Host) logger() {
 		}
 		jobs = h.logBox.take(jobs)
 		for left := jobs; len(left) > 0; {
-			n := together(left)
+			n := node.Together(left)
 			entries = entries[:0]
 			for _, j := range left[:n] {
 				entries = append(entries, j.Entries...)
@@ -46,24 +46,6 @@ func (h *Host) logger() {
 			left = left[n:]
 		}
 	}
-}
-
-// together is how many of the jobs can be written at once: entries that replace earlier ones begin anew, and a snapshot
-// stands on its own.
-func together(jobs []*node.AppendJob) int {
-	var last uint64
-	for i, j := range jobs {
-		if j.Snapshot != nil {
-			return max(i, 1)
-		}
-		if n := len(j.Entries); n > 0 {
-			if last != 0 && j.Entries[0].GetIndex() != last+1 {
-				return i
-			}
-			last = j.Entries[n-1].GetIndex()
-		}
-	}
-	return len(jobs)
 }
 
 func (h *Host) write(jobs []*node.AppendJob, entries []*raftpb.Entry) error {

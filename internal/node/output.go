@@ -36,6 +36,24 @@ func (j *AppendJob) OnlyCommit() bool {
 	return len(j.Entries) == 0 && j.Snapshot == nil && !j.MustSync && j.HardState != nil && len(j.responses) == 0
 }
 
+// Together is how many of the jobs can be written at once: entries that replace earlier ones begin anew, and a snapshot
+// stands on its own.
+func Together(jobs []*AppendJob) int {
+	var last uint64
+	for i, j := range jobs {
+		if j.Snapshot != nil {
+			return max(i, 1)
+		}
+		if n := len(j.Entries); n > 0 {
+			if last != 0 && j.Entries[0].GetIndex() != last+1 {
+				return i
+			}
+			last = j.Entries[n-1].GetIndex()
+		}
+	}
+	return len(jobs)
+}
+
 // ApplyJob holds committed entries for the machine.
 type ApplyJob struct {
 	Entries   []*raftpb.Entry

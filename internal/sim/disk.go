@@ -37,7 +37,7 @@ func (m *member) work() error {
 	if m.atWork != nil || len(m.jobs) == 0 {
 		return nil
 	}
-	n := together(m.jobs)
+	n := node.Together(m.jobs)
 	m.atWork, m.since = append([]*node.AppendJob(nil), m.jobs[:n]...), m.w.now
 	m.jobs = append(m.jobs[:0], m.jobs[n:]...)
 	if m.atWork[0].Snapshot != nil {
@@ -121,24 +121,6 @@ func (m *member) report(jobs []*node.AppendJob) {
 		}
 		return nil
 	})
-}
-
-// together is how many of the jobs can be written at once: entries that replace earlier ones begin anew, and a snapshot
-// stands on its own.
-func together(jobs []*node.AppendJob) int {
-	var last uint64
-	for i, j := range jobs {
-		if j.Snapshot != nil {
-			return max(i, 1)
-		}
-		if n := len(j.Entries); n > 0 {
-			if last != 0 && j.Entries[0].GetIndex() != last+1 {
-				return i
-			}
-			last = j.Entries[n-1].GetIndex()
-		}
-	}
-	return len(jobs)
 }
 
 // watchDisk tells the node when the disk does not answer.
