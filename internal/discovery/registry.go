@@ -102,7 +102,7 @@ func (j *joining) try(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	entries, rev, err := j.entries(ctx)
+	entries, _, err := j.entries(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -113,6 +113,7 @@ func (j *joining) try(ctx context.Context) (string, error) {
 		return "", err
 	}
 	for {
+		var rev int64
 		if entries, rev, err = j.entries(ctx); err != nil {
 			return "", err
 		}
