@@ -34,6 +34,7 @@ type Config struct {
 	WatchProgressInterval                                    time.Duration
 	AutoCompactionMode, AutoCompactionRetention              string
 	CORS, HostWhitelist                                      string
+	EnableV2                                                 bool // serve /v2/keys
 	EnableGateway, EnablePprof                               bool
 	LogLevel, LogFormat, LogOutputs                          string // LogOutputs is a comma list
 	Metrics                                                  string // extensive, or anything else for less

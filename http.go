@@ -29,6 +29,11 @@ func (s *Server) web() (*web, error) {
 	for _, mux := range []*http.ServeMux{clients, metrics} {
 		mux.HandleFunc(doctor.Path, s.serveDiagnosis)
 	}
+	if s.cfg.EnableV2 {
+		keys := v2http.NewKeys(s.host, s.host, s.host.ClusterID().String())
+		clients.Handle("/v2/keys", keys)
+		clients.Handle("/v2/keys/", keys)
+	}
 	if s.cfg.EnableGateway {
 		var err error
 		// A request's bytes take a third more in base64, and names and spaces their part.

@@ -63,7 +63,7 @@ func TestSwitchesTakeNoArgument(t *testing.T) {
 		require.Equal(t, "X", c.DataDir, name)
 	}
 	for _, name := range []string{"client-cert-auth", "peer-client-cert-auth", "auto-tls", "peer-auto-tls", "unsafe-no-fsync",
-		"enable-log-rotation", "enable-distributed-tracing", "socket-reuse-port", "enable-v2"} {
+		"enable-log-rotation", "enable-distributed-tracing", "socket-reuse-port"} {
 		_, err := parse("--"+name, "--data-dir", "X")
 		require.ErrorContains(t, err, "--"+name+" is not supported: ")
 		_, err = parse("--" + name + "=false")

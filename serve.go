@@ -24,6 +24,7 @@ type serving struct {
 	http      *webServer
 	scrapes   *webServer // of the metrics listeners
 	gateway   *gateway.Gateway
+	endWaits  func() // of those who wait for changes over HTTP
 	wg        sync.WaitGroup
 	once      sync.Once
 	done      chan struct{}
@@ -63,6 +64,7 @@ func (s *Server) serve(listeners, metrics []net.Listener) error {
 	}
 	sv := &serving{listeners: listeners, metrics: metrics, gateway: w.gateway, done: make(chan struct{}),
 		http: newWebServer(w.clients, s.log), scrapes: newWebServer(w.metrics, s.log)}
+	sv.endWaits = func() { s.host.Paths().Reset(s.host.Tree().Index) }
 	s.serving = sv
 	for _, l := range listeners {
 		split := newSplitter(l)
@@ -113,6 +115,7 @@ func (sv *serving) stop(rpc *v3rpc.Server, limit time.Duration) {
 	defer cancel()
 	closeAll(sv.listeners)
 	rpc.EndStreams() // those of the gateway as well
+	sv.endWaits()
 	for _, h := range []*webServer{sv.http, sv.scrapes} {
 		h.shutdown(ctx)
 	}

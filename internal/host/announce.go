@@ -15,8 +15,9 @@ const announceEvery = 2 * time.Second
 
 // announce publishes the member's name and client URLs through the log.
 func (h *Host) announce(v *machine.View) {
-	if _, member := v.Cluster.Member(h.cfg.MemberID); member && !h.published(v) {
-		h.announces.Store(int64(h.now()))
+	last, now := h.announces.Load(), int64(h.now())
+	fresh := last == 0 || now-last >= int64(announceEvery) // the last one may still be on its way
+	if _, member := v.Cluster.Member(h.cfg.MemberID); member && fresh && !h.published(v) && h.announces.CompareAndSwap(last, now) {
 		h.proposeOwn(wire.KindMemberAttrSet, &membershippb.ClusterMemberAttrSetRequest{Member_ID: uint64(h.cfg.MemberID),
 			MemberAttributes: &membershippb.Attributes{Name: h.cfg.Name, ClientUrls: h.cfg.ClientURLs}})
 	}
@@ -28,7 +29,7 @@ func (h *Host) announceAgain(now time.Duration) {
 	select {
 	case <-h.ready:
 	default:
-		if h.lead.Load() != 0 && now-time.Duration(h.announces.Load()) >= announceEvery {
+		if h.lead.Load() != 0 {
 			h.announce(h.View())
 		}
 	}

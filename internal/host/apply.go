@@ -85,6 +85,7 @@ func (h *Host) apply(job *node.ApplyJob, eff *machine.Effects) bool {
 	}
 	h.leaseEffects(eff, v)
 	h.hub.Publish(v.KV.Rev(), eff.Changes)
+	h.paths.Publish(eff.Events)
 	h.cfg.Metrics.Events.Add(float64(len(eff.Changes)))
 	h.queue.deliver(eff.Results)
 	if eff.NewTerm != 0 {
@@ -176,6 +177,10 @@ func (h *Host) proposeOwn(kind wire.Kind, m proto.Message) {
 	if err != nil {
 		return
 	}
+	h.proposeBody(kind, body)
+}
+
+func (h *Host) proposeBody(kind wire.Kind, body []byte) {
 	c := wire.Command{ID: h.queue.nextID(), Kind: kind, Body: body}
 	// A full queue drops it; what asked for it will ask again.
 	_ = h.queue.add(c.ID, wire.AppendCommand(make([]byte, 0, wire.CommandSize(&c)), &c), nil)

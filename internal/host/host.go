@@ -29,6 +29,7 @@ import (
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/mvcc"
 	"github.com/cairn-kv/cairn/internal/node"
+	"github.com/cairn-kv/cairn/internal/tree"
 	"github.com/cairn-kv/cairn/internal/vfs"
 	"github.com/cairn-kv/cairn/internal/wal"
 	"github.com/cairn-kv/cairn/internal/watch"
@@ -116,6 +117,7 @@ type Host struct {
 	node  *node.Node
 	state atomic.Pointer[machine.Machine] // replaced when a snapshot is installed
 	hub   *watch.Hub
+	paths *watch.Paths
 	queue proposals
 	log   *wal.Log
 	peers Transport
@@ -199,6 +201,7 @@ func Start(cfg Config) (*Host, error) {
 	}
 	h.node = n
 	h.hub = watch.NewHub(h, v.KV.Rev())
+	h.paths = watch.NewPaths(h, v.Tree.Index)
 	h.loggedCommit.Store(rec.HardState.GetCommit())
 	h.compactions.init(h.machine().Compacted())
 	h.deadlines.Reset(h.now(), v.Leases.Each)
@@ -251,6 +254,13 @@ func (h *Host) View() *machine.View { return h.machine().View() }
 
 // KV returns the keyspace of the present view.
 func (h *Host) KV() mvcc.View { return h.machine().View().KV }
+
+// Tree returns the v2 tree of the present view, Paths who watches it.
+func (h *Host) Tree() *tree.View    { return h.machine().View().Tree }
+func (h *Host) Paths() *watch.Paths { return h.paths }
+
+// Term is the present one, as far as this member knows.
+func (h *Host) Term() uint64 { return h.term.Load() }
 
 // Hub returns the watch hub.
 func (h *Host) Hub() *watch.Hub { return h.hub }

@@ -150,6 +150,7 @@ func (h *Host) replace(mc *machine.Machine) {
 	h.compactions.reset(mc.Compacted())
 	h.corruptHere(v)
 	h.hub.Jump(v.KV.Rev())
+	h.paths.Reset(v.Tree.Index)
 	h.announced(v)
 }
 

@@ -27,8 +27,8 @@ var actions = [...]string{"get", "set", "create", "update", "delete", "compareAn
 
 func (a Action) String() string { return actions[a] }
 
-// removes reports whether what is under the node goes with it.
-func (a Action) removes() bool { return a == Delete || a == CompareAndDelete || a == Expire }
+// Removes reports whether what is under the node goes with it.
+func (a Action) Removes() bool { return a == Delete || a == CompareAndDelete || a == Expire }
 
 // Event is one change. It never changes itself and is shared by all that watch.
 type Event struct {
@@ -62,7 +62,7 @@ func (e *Event) Matches(path string, recursive bool) bool {
 		return true
 	case below(p, path):
 		return recursive && !Hidden(p, path)
-	case e.Action.removes() && below(path, p):
+	case e.Action.Removes() && below(path, p):
 		return e.Existed(path)
 	}
 	return false

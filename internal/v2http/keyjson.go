@@ -1,0 +1,158 @@
+package v2http
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/cairn-kv/cairn/internal/tree"
+)
+
+// The JSON of the v2 API is made by hand: the order of its fields and what is left out are part of the contract
+// (v2-http.md sections 1.3 and 5), and it is on the way of every request.
+
+// appendString appends a JSON string, escaped as Go does.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			q, err := json.Marshal(s)
+			if err != nil {
+				panic(err) // a string has a JSON form
+			}
+			return append(b, q...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// object begins fields with a brace or a comma.
+type object struct {
+	b    []byte
+	some bool
+}
+
+func (o *object) field(name string) {
+	if o.some {
+		o.b = append(o.b, ',')
+	} else {
+		o.b = append(o.b, '{')
+	}
+	o.some = true
+	o.b = append(o.b, '"')
+	o.b = append(o.b, name...)
+	o.b = append(o.b, '"', ':')
+}
+
+func (o *object) end() []byte {
+	if !o.some {
+		o.b = append(o.b, '{')
+	}
+	return append(o.b, '}')
+}
+
+// appendNode appends a node as it is at a moment. children, if not nil, appends the array of what is in it.
+func appendNode(b []byte, n *tree.Node, value bool, now int64, children func([]byte) []byte) []byte {
+	o := object{b: b}
+	if n.Path != "/" {
+		o.field("key")
+		o.b = appendString(o.b, n.Path)
+	}
+	if value && !n.Dir {
+		o.field("value")
+		o.b = appendString(o.b, n.Value)
+	}
+	if n.Dir {
+		o.field("dir")
+		o.b = append(o.b, "true"...)
+	}
+	if n.Expires != 0 {
+		o.field("expiration")
+		o.b = append(o.b, '"')
+		o.b = time.Unix(0, n.Expires).UTC().AppendFormat(o.b, time.RFC3339Nano)
+		o.b = append(o.b, '"')
+		if ttl := secondsUntil(n.Expires, now); ttl != 0 {
+			o.field("ttl")
+			o.b = strconv.AppendInt(o.b, ttl, 10)
+		}
+	}
+	if children != nil {
+		mark := len(o.b)
+		some := o.some
+		o.field("nodes")
+		o.b = append(o.b, '[')
+		start := len(o.b)
+		o.b = children(o.b)
+		if len(o.b) == start {
+			o.b, o.some = o.b[:mark], some // nothing visible
+		} else {
+			o.b = append(o.b, ']')
+		}
+	}
+	for _, f := range []struct {
+		name string
+		v    uint64
+	}{{"modifiedIndex", n.Modified}, {"createdIndex", n.Created}} {
+		if f.v != 0 {
+			o.field(f.name)
+			o.b = strconv.AppendUint(o.b, f.v, 10)
+		}
+	}
+	return o.end()
+}
+
+// secondsUntil is rounded up (T-02).
+func secondsUntil(at, now int64) int64 {
+	d := at - now
+	s := d / int64(time.Second)
+	if d%int64(time.Second) > 0 {
+		s++
+	}
+	return s
+}
+
+// appendEvent appends an event as the writer and all watchers see it, with the times to live as they are at a moment.
+func appendEvent(b []byte, e *tree.Event, now int64) []byte {
+	o := object{b: b}
+	o.field("action")
+	o.b = append(o.b, '"')
+	o.b = append(o.b, e.Action.String()...)
+	o.b = append(o.b, '"')
+	o.field("node")
+	o.b = appendNode(o.b, e.Node, !e.Action.Removes(), now, nil)
+	if e.Prev != nil {
+		o.field("prevNode")
+		o.b = appendNode(o.b, e.Prev, true, now, nil)
+	}
+	return append(o.end(), '\n')
+}
+
+// appendGet appends the answer to a get.
+func appendGet(b []byte, v *tree.View, n *tree.Node, recursive bool, now int64) []byte {
+	b = append(b, `{"action":"get","node":`...)
+	if n.Dir {
+		b = appendNode(b, n, true, now, func(b []byte) []byte { return appendChildren(b, v, n.Path, recursive, now) })
+	} else {
+		b = appendNode(b, n, true, now, nil)
+	}
+	return append(b, '}', '\n')
+}
+
+// appendChildren appends what is in a directory, in the order of names: the array's elements without its brackets.
+func appendChildren(b []byte, v *tree.View, dir string, recursive bool, now int64) []byte {
+	first := true
+	v.Each(dir, false, func(n *tree.Node, _ int) bool {
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		var inner func([]byte) []byte
+		if recursive && n.Dir {
+			inner = func(b []byte) []byte { return appendChildren(b, v, n.Path, true, now) }
+		}
+		b = appendNode(b, n, true, now, inner)
+		return true
+	})
+	return b
+}

@@ -1,0 +1,185 @@
+package v2http
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/tree"
+	"github.com/cairn-kv/cairn/internal/watch"
+	"github.com/cairn-kv/cairn/internal/wire"
+)
+
+// Log is what /v2/keys needs of the member beside its state.
+type Log interface {
+	// Propose puts a command into the log and waits for its effect.
+	Propose(ctx context.Context, kind wire.Kind, body []byte) (machine.Result, error)
+	Paths() *watch.Paths
+	// Term is the present one.
+	Term() uint64
+}
+
+// Keys serves /v2/keys.
+type Keys struct {
+	Backend
+	log Log
+	now func() time.Time
+	id  string // of the cluster
+}
+
+// NewKeys makes the handler.
+func NewKeys(b Backend, l Log, clusterID string) *Keys {
+	return &Keys{Backend: b, log: l, now: time.Now, id: clusterID}
+}
+
+const keyMethods = "HEAD,GET,PUT,POST,DELETE"
+
+// treePrefix is where the log has the nodes of users.
+const treePrefix = "/1"
+
+func (k *Keys) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.Method {
+	case http.MethodHead, http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete:
+	default:
+		w.Header().Set("Allow", keyMethods)
+		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("X-Etcd-Cluster-Id", k.id)
+	q, err := parseKeyRequest(r, k.now)
+	if err != nil {
+		keyError(w, err)
+		return
+	}
+	switch {
+	case r.Method == http.MethodPut || r.Method == http.MethodPost || r.Method == http.MethodDelete:
+		k.change(w, r, q)
+	case r.Method == http.MethodGet && q.quorum: // and wait is passed over (K-41)
+		k.get(w, r, q)
+	case q.wait:
+		k.watch(w, r, q)
+	default:
+		q.quorum = false
+		k.get(w, r, q)
+	}
+}
+
+// head sets the headers of an answer that went well.
+func (k *Keys) head(w http.ResponseWriter, index uint64) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Etcd-Index", strconv.FormatUint(index, 10))
+	h.Set("X-Raft-Index", strconv.FormatUint(k.Committed(), 10))
+	h.Set("X-Raft-Term", strconv.FormatUint(k.log.Term(), 10))
+}
+
+func (k *Keys) get(w http.ResponseWriter, r *http.Request, q *keyRequest) {
+	if q.quorum {
+		ctx, cancel := context.WithTimeout(r.Context(), k.RequestTimeout())
+		defer cancel()
+		if err := k.Read(ctx); err != nil {
+			keyError(w, failure(err))
+			return
+		}
+	}
+	v := k.View().Tree
+	n, err := v.Get(q.path)
+	if err != nil {
+		keyError(w, err)
+		return
+	}
+	b := appendGet(make([]byte, 0, 256), v, n, q.recursive, k.now().UnixNano())
+	k.head(w, v.Index)
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	_, _ = w.Write(b) // net/http leaves the body out of an answer to HEAD
+}
+
+func (k *Keys) change(w http.ResponseWriter, r *http.Request, q *keyRequest) {
+	c := wire.V2Request{Method: q.method, Path: treePrefix + q.path, Val: q.value, Dir: q.dir, Recursive: q.recursive, PrevValue: q.prevValue,
+		PrevIndex: q.prevIndex, PrevExist: q.prevExist, Expiration: q.expires, Refresh: q.refresh}
+	if q.method != http.MethodPut {
+		c.PrevExist, c.Refresh = nil, false
+	}
+	if q.method == http.MethodPost {
+		c.PrevValue, c.PrevIndex = "", 0
+	}
+	if c.PrevExist != nil && !*c.PrevExist {
+		c.PrevValue, c.PrevIndex, c.Refresh = "", 0, false
+	}
+	res, err := k.log.Propose(r.Context(), wire.KindV2, c.Append(make([]byte, 0, 64+len(c.Path)+len(c.Val))))
+	if err != nil {
+		keyError(w, failure(err))
+		return
+	}
+	e := res.Event
+	k.head(w, e.Index)
+	b := make([]byte, 0, 256)
+	if q.noValue && e.Action != tree.Delete && e.Action != tree.CompareAndDelete {
+		b = append(append(append(b, `{"action":"`...), e.Action.String()...), "\"}\n"...)
+	} else {
+		b = appendEvent(b, e, k.now().UnixNano())
+	}
+	if e.Action == tree.Create || e.Action == tree.Set && e.Prev == nil {
+		w.WriteHeader(http.StatusCreated)
+	}
+	_, _ = w.Write(b)
+}
+
+// failure is an error as /v2/keys tells it: of those of the log, only the text.
+func failure(err error) error {
+	switch {
+	case err == wire.ErrStopped:
+		return &refusal{codeRaftInternal, "etcdserver: server stopped"}
+	case err == context.Canceled:
+		return &refusal{codeRaftInternal, "etcdserver: request cancelled"}
+	case err == context.DeadlineExceeded:
+		err = wire.ErrTimeout
+	}
+	if e, ok := err.(*tree.Error); ok {
+		return e
+	}
+	text := err.Error()
+	if i := strings.Index(text, "desc = "); i >= 0 {
+		text = text[i+len("desc = "):]
+	}
+	return &refusal{codeRaftInternal, text}
+}
+
+// watch waits for events (v2-http.md section 7). The headers go out at once, so that the client knows from which index on it
+// is told.
+func (k *Keys) watch(w http.ResponseWriter, r *http.Request, q *keyRequest) {
+	waiter, index, err := k.log.Paths().Watch(q.path, q.recursive, q.waitIndex)
+	if err != nil {
+		keyError(w, err)
+		return
+	}
+	defer waiter.Close()
+	k.head(w, index)
+	w.WriteHeader(http.StatusOK)
+	flush := http.NewResponseController(w)
+	if flush.Flush() != nil {
+		return
+	}
+	for {
+		select {
+		case <-waiter.Wake():
+		case <-r.Context().Done():
+			return
+		}
+		events, err := waiter.Take()
+		if err != nil {
+			return // with nothing more: the client begins anew
+		}
+		for _, e := range events {
+			if _, err := w.Write(appendEvent(nil, e, k.now().UnixNano())); err != nil || !q.stream {
+				return
+			}
+		}
+		if flush.Flush() != nil {
+			return
+		}
+	}
+}
