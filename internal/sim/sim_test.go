@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -13,11 +14,17 @@ import (
 
 var (
 	flagSeed    = flag.Uint64("sim.seed", 0, "the first seed to run")
-	flagSeeds   = flag.Int("sim.seeds", 80, "how many seeds to run")
+	flagSeeds   = flag.Int("sim.seeds", 60, "how many seeds to run")
 	flagFor     = flag.Duration("sim.for", 0, "how long to run seeds, instead of a number of them")
 	flagMembers = flag.Int("sim.members", 0, "how many voters to begin with; 0 lets the seed choose")
 	flagTrace   = flag.Bool("sim.trace", false, "print everything that happens")
 )
+
+// TestMain lets garbage lie for longer: runs make much of it and hold little.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
 
 // virtual is for how long things go wrong in a run.
 const virtual = 15 * time.Second
@@ -47,7 +54,7 @@ func TestSeeds(t *testing.T) {
 		shapes[rep.Voters]++
 	}
 	t.Logf("%d seeds from %d, voters %v: %+v", n, *flagSeed, shapes, total)
-	if n < 80 || *flagMembers > 0 {
+	if n < 60 || *flagMembers > 0 {
 		return
 	}
 	for i, v := 0, reflect.ValueOf(total); i < v.NumField(); i++ {
