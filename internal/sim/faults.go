@@ -33,6 +33,7 @@ var allFaults = []fault{
 	{"clock jump", 30, true, (*system).jumpClock},
 	{"false report", 40, false, (*system).falseReport},
 	{"transfer", 40, false, (*system).transfer},
+	{"restart", 40, true, (*system).restart},
 }
 
 func faultNamed(name string) fault {
@@ -230,6 +231,37 @@ func (s *system) falseReport() {
 		s.w.note("%v is told that %v is down", m, other)
 		m.enter(m.life, func() error { return m.down(other) })
 	}
+}
+
+// restart stops a member in good order, the leader after it has handed over, and starts it again.
+func (s *system) restart() {
+	m := s.victim()
+	if m == nil || m.retiring {
+		return
+	}
+	s.w.note("%v is restarted", m)
+	m.enter(m.life, func() error {
+		wait := time.Duration(0)
+		if to := m.node.Successor(); to != 0 && m.leadTerm != 0 {
+			m.node.Transfer(to)
+			wait = s.w.between(0, 200*time.Millisecond)
+		}
+		m.later(wait, func() error {
+			if err := m.eng.Flush(); err != nil {
+				return err
+			}
+			m.flushed = m.machine.Applied()
+			if err := m.log.Close(); err != nil {
+				return err
+			}
+			m.end()
+			s.rep.Restarts++
+			s.reportDown(m)
+			s.w.after(s.w.between(0, 300*time.Millisecond), m.reboot)
+			return nil
+		})
+		return m.pump()
+	})
 }
 
 func (s *system) transfer() {
