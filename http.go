@@ -33,6 +33,11 @@ func (s *Server) web() (*web, error) {
 		keys := v2http.NewKeys(s.host, s.host, s.host.ClusterID().String())
 		clients.Handle("/v2/keys", keys)
 		clients.Handle("/v2/keys/", keys)
+		members := v2http.NewMembers(s.host, s.host, s.host.ClusterID().String())
+		clients.Handle("/v2/members", members)
+		clients.Handle("/v2/members/", members)
+		clients.Handle("/v2/machines", v2http.Machines{Backend: s.host})
+		clients.Handle("/v2/stats/", v2http.NewStats(s.host, s.host, keys, s.cfg.Name, s.started))
 	}
 	if s.cfg.EnableGateway {
 		var err error

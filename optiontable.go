@@ -47,7 +47,7 @@ func options() []option {
 		text("cors", "*", "Origins that browsers may call from.", func(c *Config) *string { return &c.CORS }),
 		text("host-whitelist", "*", "Host names that HTTP clients may use.", func(c *Config) *string { return &c.HostWhitelist }),
 		boolean("enable-grpc-gateway", "true", "Serve the JSON gateway.", func(c *Config) *bool { return &c.EnableGateway }),
-		boolean("enable-v2", "false", "Serve /v2/keys. The rest of the v2 API (members, stats, auth) is not part of this version.", func(c *Config) *bool { return &c.EnableV2 }),
+		boolean("enable-v2", "false", "Serve the v2 API: keys, members, machines and stats; its users and roles are not part of this version.", func(c *Config) *bool { return &c.EnableV2 }),
 		boolean("enable-pprof", "false", "Serve profiles under /debug/pprof.", func(c *Config) *bool { return &c.EnablePprof }),
 		text("log-level", "info", "debug, info, warn, error, panic or fatal.", func(c *Config) *string { return &c.LogLevel }),
 		text("log-format", "json", "json or console.", func(c *Config) *string { return &c.LogFormat }),

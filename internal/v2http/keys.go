@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairn-kv/cairn/internal/machine"
@@ -28,6 +29,15 @@ type Keys struct {
 	log Log
 	now func() time.Time
 	id  string // of the cluster
+
+	gets getCounts
+}
+
+// getCounts count what was read.
+type getCounts struct{ ok, failed atomic.Uint64 }
+
+func (g *getCounts) read() tree.Counts {
+	return tree.Counts{Success: g.ok.Load(), Fail: g.failed.Load()}
 }
 
 // NewKeys makes the handler.
@@ -35,17 +45,11 @@ func NewKeys(b Backend, l Log, clusterID string) *Keys {
 	return &Keys{Backend: b, log: l, now: time.Now, id: clusterID}
 }
 
-const keyMethods = "HEAD,GET,PUT,POST,DELETE"
-
 // treePrefix is where the log has the nodes of users.
 const treePrefix = "/1"
 
 func (k *Keys) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.Method {
-	case http.MethodHead, http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete:
-	default:
-		w.Header().Set("Allow", keyMethods)
-		http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
+	if !allowed(w, r, http.MethodHead, http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete) {
 		return
 	}
 	w.Header().Set("X-Etcd-Cluster-Id", k.id)
@@ -88,9 +92,11 @@ func (k *Keys) get(w http.ResponseWriter, r *http.Request, q *keyRequest) {
 	v := k.View().Tree
 	n, err := v.Get(q.path)
 	if err != nil {
+		k.gets.failed.Add(1)
 		keyError(w, err)
 		return
 	}
+	k.gets.ok.Add(1)
 	b := appendGet(make([]byte, 0, 256), v, n, q.recursive, k.now().UnixNano())
 	k.head(w, v.Index)
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
