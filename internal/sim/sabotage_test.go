@@ -14,33 +14,33 @@ var sabotages = []struct {
 	tune  func(*plan)
 	seeds uint64
 }{
-	{"jobs are reported before they are durable", Sabotage{AckBeforeSync: true, Blind: true}, nil, 60},
-	{"followers report jobs before they are durable", Sabotage{FollowerAckBeforeSync: true, Blind: true}, three, 60},
-	{"syncs do nothing", Sabotage{SkipSync: true, Blind: true}, nil, 60},
-	{"the log is released too early", Sabotage{ForgetHistory: true}, nil, 60},
-	{"the applied index is stored before its entry", Sabotage{IndexBeforeEntry: true}, nil, 60},
-	{"votes are not saved", Sabotage{VoteNotSaved: true, Blind: true}, voting, 60},
-	{"terms are not saved", Sabotage{TermNotSaved: true, Blind: true}, three, 60},
-	{"entries that replace others are not written", Sabotage{KeepConflicts: true, Blind: true}, diverging, 60},
-	{"reads show an old state", Sabotage{StaleReads: true}, nil, 60},
-	{"leaders answer reads without a quorum", Sabotage{LocalReads: true}, three, 60},
-	{"the only voter forgets that learners answer too", Sabotage{SoleReads: true}, learning, 60},
-	{"IDs of reads are used again", Sabotage{ReuseReadIDs: true}, hectic, 60},
-	{"commands are proposed twice", Sabotage{ProposeTwice: true}, nil, 60},
-	{"membership changes are applied twice", Sabotage{ConfTwice: true}, changing, 60},
-	{"membership changes are not applied on one member", Sabotage{ConfMissed: true}, changing, 60},
-	{"two membership changes at once", Sabotage{ConfDelayed: true}, changing, 60},
-	{"a snapshot is installed without a mark", Sabotage{NoMark: true}, lagging, 60},
-	{"the mark comes before the database is durable", Sabotage{MarkBeforeDurable: true}, rarelyFlushed, 60},
-	{"a snapshot that comes again takes the state back", Sabotage{RollBack: true}, lagging, 60},
-	{"watchers are not told of a snapshot", Sabotage{NoJump: true}, lagging, 60},
-	{"events are not published", Sabotage{DropWatchEvents: true}, nil, 60},
-	{"watches are resumed too late", Sabotage{ResumeLate: true}, nil, 60},
-	{"leases are revoked twice", Sabotage{RevokeTwice: true}, nil, 60},
-	{"a leader of the past ends leases", Sabotage{ForwardRevokes: true}, moving, 60},
-	{"leases are renewed without the log", Sabotage{LocalRenewals: true}, three, 60},
-	{"deadlines begin anew with each leader", Sabotage{ResetDeadlines: true}, three, 60},
-	{"leaders go on without a disk", Sabotage{StalledLeaders: true}, three, 60},
+	{"jobs are reported before they are durable", Sabotage{AckBeforeSync: true, Blind: true}, nil, 200},
+	{"followers report jobs before they are durable", Sabotage{FollowerAckBeforeSync: true, Blind: true}, answering, 200},
+	{"syncs do nothing", Sabotage{SkipSync: true, Blind: true}, nil, 200},
+	{"the log is released too early", Sabotage{ForgetHistory: true}, nil, 200},
+	{"the applied index is stored before its entry", Sabotage{IndexBeforeEntry: true}, nil, 200},
+	{"votes are not saved", Sabotage{VoteNotSaved: true, Blind: true}, voting, 200},
+	{"terms are not saved", Sabotage{TermNotSaved: true, Blind: true}, three, 200},
+	{"entries that replace others are not written", Sabotage{KeepConflicts: true, Blind: true}, diverging, 200},
+	{"reads show an old state", Sabotage{StaleReads: true}, nil, 200},
+	{"leaders answer reads without a quorum", Sabotage{LocalReads: true}, three, 200},
+	{"the only voter forgets that learners answer too", Sabotage{SoleReads: true}, learning, 200},
+	{"IDs of reads are used again", Sabotage{ReuseReadIDs: true}, hectic, 200},
+	{"commands are proposed twice", Sabotage{ProposeTwice: true}, nil, 200},
+	{"membership changes are applied twice", Sabotage{ConfTwice: true}, changing, 200},
+	{"membership changes are not applied on one member", Sabotage{ConfMissed: true}, changing, 200},
+	{"two membership changes at once", Sabotage{ConfDelayed: true}, changing, 200},
+	{"a snapshot is installed without a mark", Sabotage{NoMark: true}, lagging, 200},
+	{"the mark comes before the database is durable", Sabotage{MarkBeforeDurable: true}, rarelyFlushed, 200},
+	{"a snapshot that comes again takes the state back", Sabotage{RollBack: true}, lagging, 200},
+	{"watchers are not told of a snapshot", Sabotage{NoJump: true}, lagging, 200},
+	{"events are not published", Sabotage{DropWatchEvents: true}, nil, 200},
+	{"watches are resumed too late", Sabotage{ResumeLate: true}, nil, 200},
+	{"leases are revoked twice", Sabotage{RevokeTwice: true}, nil, 200},
+	{"a leader of the past ends leases", Sabotage{ForwardRevokes: true}, moving, 200},
+	{"leases are renewed without the log", Sabotage{LocalRenewals: true}, three, 200},
+	{"deadlines begin anew with each leader", Sabotage{ResetDeadlines: true}, three, 200},
+	{"leaders go on without a disk", Sabotage{StalledLeaders: true}, three, 200},
 }
 
 // three begins with three members.
@@ -59,10 +59,16 @@ func voting(p *plan) {
 		faultNamed("transfer"), faultNamed("false report"), faultNamed("pair")}
 }
 
+// answering takes the power away just when something was answered.
+func answering(p *plan) {
+	p.voters, p.pace, p.membership = 3, 300*time.Millisecond, false
+	p.faults = []fault{faultNamed("crash after an answer"), faultNamed("crash after an answer"), faultNamed("power loss"), faultNamed("stall")}
+}
+
 // hectic makes members come back while answers to their earlier lives are under way.
 func hectic(p *plan) {
 	p.voters, p.pace, p.membership = 3, 300*time.Millisecond, false
-	p.clients, p.think, p.link.late, p.link.repeat, p.link.least, p.link.most = 10, 20*time.Millisecond, 15, 10, 10*time.Millisecond, 80*time.Millisecond
+	p.clients, p.think, p.link.late, p.link.repeat, p.link.least, p.link.most = 10, 20*time.Millisecond, 40, 0, 10*time.Millisecond, 80*time.Millisecond
 	p.faults = []fault{faultNamed("crash"), faultNamed("crash after an answer"), faultNamed("crash after an answer")}
 }
 
