@@ -157,7 +157,9 @@ func (l *Log) open() (*Recovered, error) {
 }
 
 // openTail opens the last segment for writing and makes sure that nothing is
-// left behind the last record.
+// left behind the last record, and that what was read is durable: a process
+// that ended before it had synced has left bytes that a power loss would take,
+// and nobody writes them again.
 func (l *Log) openTail() error {
 	path := l.path(l.segments[len(l.segments)-1].name)
 	fail := func(err error) error { return fmt.Errorf("wal: open %s: %w", path, err) }
@@ -176,6 +178,12 @@ func (l *Log) openTail() error {
 	}
 	if err := lockFile(l.file); err != nil {
 		return fmt.Errorf("%w: %s (%v)", ErrLocked, path, err)
+	}
+	if err := l.file.Sync(); err != nil {
+		return fail(err)
+	}
+	if err := vfs.SyncDir(l.fs, l.dir); err != nil {
+		return fail(err)
 	}
 	return removeTemp(l.fs, l.dir)
 }

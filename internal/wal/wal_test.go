@@ -110,6 +110,25 @@ func TestWhatWasAppendedComesBack(t *testing.T) {
 	}
 }
 
+// A process that ends without a sync leaves its bytes to the system. The next one takes them for durable.
+func TestWhatOpenReturnsIsDurable(t *testing.T) {
+	for _, size := range []int64{64, 4096} {
+		fs := newFS(t)
+		o := Options{SegmentSize: size}
+		l := mustCreate(t, fs, o)
+		require.NoError(t, l.Append(hard(1, 2, 0), run(1, 1, 3), false))
+		require.NoError(t, l.Append(hard(3, 4, 0), run(3, 4, 4), false))
+		require.NoError(t, l.Close())
+		l, rec := mustOpen(t, fs, o)
+		require.NoError(t, l.Close())
+		fs = fs.Crash(1, vfs.Loss{})
+		l, again := mustOpen(t, fs, o)
+		require.Equal(t, show(t, rec.Entries), show(t, again.Entries))
+		require.Equal(t, rec.HardState.String(), again.HardState.String())
+		require.NoError(t, l.Close())
+	}
+}
+
 func TestSegmentsAreCutAndReleased(t *testing.T) {
 	for _, background := range []bool{false, true} {
 		t.Run(fmt.Sprint(background), func(t *testing.T) {
