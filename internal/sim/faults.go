@@ -18,6 +18,7 @@ type fault struct {
 
 var allFaults = []fault{
 	{"crash", 70, true, (*system).crashOne},
+	{"kill", 50, true, (*system).killOne},
 	{"crash at work", 60, true, (*system).armCrash},
 	{"crash after an answer", 40, false, (*system).crashAfterAnswer},
 	{"crash of the leader", 50, false, (*system).crashLeader},
@@ -65,6 +66,12 @@ func (s *system) victim() *member {
 func (s *system) crashOne() {
 	if m := s.victim(); m != nil {
 		m.cutPower()
+	}
+}
+
+func (s *system) killOne() {
+	if m := s.victim(); m != nil && !m.retiring {
+		m.kill()
 	}
 }
 

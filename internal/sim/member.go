@@ -181,13 +181,27 @@ func (m *member) crash() {
 	seed := m.w.rng.Uint64()
 	m.w.note("%v crashes: keep %d%%, torn %d%%, database at %d, durable %d", m, loss.KeepPercent, loss.TornPercent, m.machine.Applied(), m.flushed)
 	m.disk = m.disk.Crash(seed, loss)
+	m.s.rep.Crashes++
+	m.die()
+}
+
+// kill ends the process alone: what it has written to the log is there, synced or not. What the databases had in memory
+// is lost.
+func (m *member) kill() {
+	m.w.note("%v is killed: database at %d, durable %d", m, m.machine.Applied(), m.flushed)
+	must(m.log.Close())
+	m.s.rep.Kills++
+	m.die()
+}
+
+// die is what any sudden end brings about.
+func (m *member) die() {
 	m.eng = m.eng.CrashKeeping(m.w.rng.IntN(m.eng.Unflushed() + 1))
 	for _, i := range slices.Sorted(maps.Keys(m.prepared)) {
 		e := m.prepared[i]
 		m.prepared[i] = e.CrashKeeping(m.w.rng.IntN(e.Unflushed() + 1))
 	}
 	m.end()
-	m.s.rep.Crashes++
 	m.s.reportDown(m)
 	rest := m.w.between(0, 500*time.Millisecond)
 	if m.lastWord != noMessage {

@@ -36,7 +36,8 @@ type Counts struct {
 	Operations, Open, Linearizable, Serializable, Undecided int // of clients
 	Entries, Conflicts, Again, Kept                         int // in the log; replaced, proposed again, kept for a leader
 	Elections, Conf, Transfers, Snapshots, Unused, Prepared int // Prepared: starts that had to finish an installation
-	Crashes, Torn, Restarts, Stalls, Pauses, Cuts, Jumps    int
+	Crashes, Torn, Kills, Restarts                          int
+	Stalls, Pauses, Cuts, Jumps                             int
 	Messages, Lost                                          int
 	Events, Gaps                                            int // of watchers
 	Grants, Renewals, Expired                               int // of leases
