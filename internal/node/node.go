@@ -69,6 +69,8 @@ type Node struct {
 	lead          uint64
 	appended      uint64 // last index known durable here
 	applied       uint64
+	applying      int             // jobs handed out and not reported
+	snapshot      *raftpb.Message // waits for them
 	trimmed       uint64
 	kept          int // bytes of the entries in memory
 
@@ -216,6 +218,13 @@ func (n *Node) Receive(m *raftpb.Message) error {
 		if s := n.raw.BasicStatus(); m.GetLogTerm() != 0 && (m.GetLogTerm() != s.GetTerm() || s.RaftState != raft.StateLeader) {
 			return nil
 		}
+	case raftpb.MsgSnap:
+		// Raft takes over the snapshot's configuration at once. Membership changes from before that are still on their way
+		// back here would be made to it again.
+		if n.applying > 0 {
+			n.snapshot = m
+			return nil
+		}
 	case raftpb.MsgReadIndex:
 		if !n.certain() {
 			return nil // the member asks again
@@ -285,6 +294,13 @@ func (n *Node) Applied(job *ApplyJob, conf []*raftpb.ConfChange) error {
 	}
 	if err := n.respond(job.responses); err != nil {
 		return err
+	}
+	if n.applying--; n.applying == 0 && n.snapshot != nil {
+		m := n.snapshot
+		n.snapshot = nil
+		if err := n.raw.Step(m); err != nil {
+			return err
+		}
 	}
 	if !sole && n.sole() {
 		_ = n.raw.Campaign() // there is nobody to wait for; a leader ignores it

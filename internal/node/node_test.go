@@ -251,6 +251,48 @@ func TestLogInMemoryIsTrimmed(t *testing.T) {
 	require.Len(t, m.applied, 5*trimEvery)
 }
 
+// A snapshot comes while membership changes from long before it are being applied.
+func TestSnapshotWaitsForMembershipChangesUnderWay(t *testing.T) {
+	m := &member{t: t}
+	m.start(1, voters())
+	add := func(i, id uint64) *raftpb.Entry {
+		data, err := proto.Marshal(&raftpb.ConfChange{Type: raftpb.ConfChangeAddNode.Enum(), NodeId: &id})
+		require.NoError(t, err)
+		return &raftpb.Entry{Index: &i, Term: new(uint64(1)), Type: raftpb.EntryConfChange.Enum(), Data: data}
+	}
+	require.NoError(t, m.node.Receive(&raftpb.Message{Type: raftpb.MsgApp.Enum(), From: new(uint64(2)), To: new(uint64(1)),
+		Term: new(uint64(1)), Commit: new(uint64(3)), Entries: []*raftpb.Entry{add(1, 1), add(2, 2), add(3, 3)}}))
+	var apply *ApplyJob
+	drain := func() (snapshot *raftpb.Snapshot) {
+		for range 3 {
+			var out Output
+			m.node.Drain(&out)
+			if out.Apply != nil {
+				apply = out.Apply
+			}
+			if out.Append != nil {
+				snapshot = out.Append.Snapshot
+				require.NoError(t, m.node.Appended(out.Append))
+			}
+		}
+		return snapshot
+	}
+	require.Nil(t, drain())
+	require.Len(t, apply.Entries, 3)
+	require.NoError(t, m.node.Receive(&raftpb.Message{Type: raftpb.MsgSnap.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: new(uint64(1)),
+		Snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(uint64(50)), Term: new(uint64(1)), ConfState: voters(1, 2)}}}))
+	require.Nil(t, drain())
+	var conf []*raftpb.ConfChange
+	for _, e := range apply.Entries {
+		cc := &raftpb.ConfChange{}
+		require.NoError(t, proto.Unmarshal(e.GetData(), cc))
+		conf = append(conf, cc)
+	}
+	require.NoError(t, m.node.Applied(apply, conf))
+	require.EqualValues(t, 50, drain().GetMetadata().GetIndex())
+	require.Len(t, m.node.raw.Status().Config.Voters[0], 2)
+}
+
 func TestFewEntriesAreKeptIfSoConfigured(t *testing.T) {
 	m := &member{t: t}
 	m.start(1, voters(1, 2, 3))

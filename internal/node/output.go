@@ -124,6 +124,7 @@ func (n *Node) take(rd raft.Ready, out *Output) {
 			out.Append = job
 		case raft.LocalApplyThread:
 			out.Apply = &ApplyJob{Entries: m.GetEntries(), responses: m.GetResponses()}
+			n.applying++
 		default:
 			switch m.GetType() {
 			case raftpb.MsgSnap:

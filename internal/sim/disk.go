@@ -136,6 +136,7 @@ func (m *member) watchDisk() {
 // flush makes the database durable and lets the log go.
 func (m *member) flush() error {
 	m.later(m.w.between(m.s.plan.flushEvery/2, m.s.plan.flushEvery*2), m.flush)
+	m.dropUnused()
 	v := m.machine.View()
 	if m.w.now < m.stallUntil || v.Applied == 0 {
 		return nil

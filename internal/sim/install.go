@@ -112,31 +112,22 @@ func (m *member) receiveImage(img *image, data []byte, done func(ok bool)) error
 		m.later(m.w.span(5*time.Millisecond), func() error {
 			m.preparing = false
 			done(true)
-			if err := m.receive(msg); err != nil {
-				return err
-			}
-			if !m.wants(img.index) {
-				m.s.rep.Unused++
-				m.w.note("%v has no use for the snapshot at %d", m, img.index)
-				delete(m.prepared, img.index)
-			}
-			return nil
+			return m.receive(msg)
 		})
 		return nil
 	})
 	return nil
 }
 
-// wants reports whether raft has asked for a snapshot that is not installed yet.
-func (m *member) wants(index uint64) bool {
-	for _, jobs := range [][]*node.AppendJob{m.jobs, m.atWork} {
-		for _, j := range jobs {
-			if j.Snapshot.GetMetadata().GetIndex() == index {
-				return true
-			}
+// dropUnused drops the databases that the member has got past without them.
+func (m *member) dropUnused() {
+	for _, i := range sortedKeys(m.prepared) {
+		if i <= m.machine.Applied() {
+			m.s.rep.Unused++
+			m.w.note("%v has no use for the snapshot at %d", m, i)
+			delete(m.prepared, i)
 		}
 	}
-	return false
 }
 
 // engine is a database with the image's content, not durable yet.
