@@ -11,18 +11,18 @@ import (
 	"github.com/cairn-kv/cairn/internal/wal"
 )
 
-// standAlone makes a member the only one of its cluster, with all that its log holds as committed: what --force-new-cluster
-// asks for after most members are lost. What was not committed is dropped; the other members are removed by entries that
-// follow the last committed one.
+// standAlone makes a member the only one of its cluster: what --force-new-cluster asks for after most members are lost. The
+// other members are removed by entries behind the last one in its log.
+//
+// All of the log counts as committed. The member need not know of all that was, and what was acknowledged must not be lost;
+// of what was not, nobody has been told that it has no effect.
 func standAlone(log *wal.Log, rec *wal.Recovered, applied *cluster.View) error {
 	me := cluster.ID(rec.Metadata.NodeID)
-	commit := rec.HardState.GetCommit()
-	kept := rec.Entries[:commit-rec.Start.Index]
-	members, err := membersAt(applied, kept)
+	members, err := membersAt(applied, rec.Entries)
 	if err != nil {
 		return err
 	}
-	next := commit
+	next := rec.Start.Index + uint64(len(rec.Entries))
 	var entries []*raftpb.Entry
 	add := func(kind raftpb.ConfChangeType, id cluster.ID, context any) error {
 		cc := &raftpb.ConfChange{Type: kind.Enum(), NodeId: new(uint64(id))}
@@ -52,9 +52,6 @@ func standAlone(log *wal.Log, rec *wal.Recovered, applied *cluster.View) error {
 		err = add(raftpb.ConfChangeAddNode, me, cluster.Member{ID: me, PeerURLs: []string{"http://localhost:2380"}})
 	case self.IsLearner:
 		err = add(raftpb.ConfChangeAddNode, me, map[string]any{"id": me, "isPromote": true})
-	case len(members) == 1 && len(rec.Entries) > len(kept):
-		// An entry has to take the place of what was not committed.
-		err = add(raftpb.ConfChangeUpdateNode, me, cluster.Member{ID: me, PeerURLs: self.PeerURLs})
 	}
 	for _, m := range members {
 		if m.ID != me && err == nil {
@@ -68,7 +65,7 @@ func standAlone(log *wal.Log, rec *wal.Recovered, applied *cluster.View) error {
 	if err := log.Append(rec.HardState, entries, true); err != nil {
 		return err
 	}
-	rec.Entries = append(kept, entries...)
+	rec.Entries = append(rec.Entries, entries...)
 	return nil
 }
 

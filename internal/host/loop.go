@@ -93,6 +93,9 @@ func (l *looper) tick() {
 	now := l.now()
 	l.node.Tick(now)
 	l.watchDisk(now)
+	if l.commit != nil && len(l.writes) == 0 {
+		l.append(&node.AppendJob{HardState: l.commit}) // no entries have come that it could ride with
+	}
 	if now-l.lastScan >= leaseScan {
 		l.lastScan = now
 		l.scanLeases(now)
