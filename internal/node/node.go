@@ -218,6 +218,14 @@ func (n *Node) Receive(m *raftpb.Message) error {
 		if s := n.raw.BasicStatus(); m.GetLogTerm() != 0 && (m.GetLogTerm() != s.GetTerm() || s.RaftState != raft.StateLeader) {
 			return nil
 		}
+	case raftpb.MsgVote:
+		// Raft says nothing to a candidate of an earlier term. Without pre-votes, two members that both campaign, of which
+		// one does not know the other, would never get on the same term.
+		if term := n.Term(); m.GetTerm() < term {
+			n.sends = append(n.sends, &raftpb.Message{Type: raftpb.MsgVoteResp.Enum(), To: m.From, From: new(uint64(n.cfg.ID)),
+				Term: new(term), Reject: new(true)})
+			return nil
+		}
 	case raftpb.MsgSnap:
 		// Raft takes over the snapshot's configuration at once. Membership changes from before that are still on their way
 		// back here would be made to it again.

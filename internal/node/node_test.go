@@ -210,6 +210,20 @@ func TestNobodyIsAskedForAVoteBeforeTheOwnOneIsDurable(t *testing.T) {
 	require.Equal(t, raftpb.MsgVote, m.out[0].GetType())
 }
 
+func TestCandidateOfAnEarlierTermIsToldTheTerm(t *testing.T) {
+	ahead, behind := &member{t: t, hard: &raftpb.HardState{Term: new(uint64(41)), Vote: new(uint64(0)), Commit: new(uint64(0))}}, &member{t: t}
+	ahead.start(1, voters(1, 8, 9)) // it knows nothing of 2
+	behind.start(2, voters(1, 2))
+	require.NoError(t, behind.node.Receive(&raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: new(uint64(1)), To: new(uint64(2))}))
+	behind.work()
+	require.Len(t, behind.out, 1)
+	require.NoError(t, ahead.node.Receive(behind.out[0]))
+	ahead.work()
+	require.Len(t, ahead.out, 1)
+	require.NoError(t, behind.node.Receive(ahead.out[0]))
+	require.EqualValues(t, 41, behind.node.Status().Term)
+}
+
 func TestProposeWithoutALeaderIsRefused(t *testing.T) {
 	m := &member{t: t}
 	m.start(1, voters(1, 2, 3))
