@@ -32,7 +32,7 @@ func (m *member) next(d time.Duration, f func() error) {
 func (m *member) applyLater(j *node.ApplyJob) {
 	d := m.w.span(2 * time.Millisecond)
 	if m.w.chance(m.s.plan.slowApply) {
-		d = m.w.span(600 * time.Millisecond)
+		d = m.w.span(m.w.span(2 * time.Second))
 	}
 	m.next(d, func() error { return m.applyJob(j) })
 }

@@ -51,7 +51,7 @@ func newPlan(seed uint64, members int) plan {
 	}
 	p.preVote = !w.chance(15)
 	if w.chance(40) {
-		p.slowApply = w.rng.Float64() * 3
+		p.slowApply = pick(w, []float64{1, 3, 15})
 	}
 	if w.chance(40) {
 		p.skew = w.rng.Float64() * 0.03
