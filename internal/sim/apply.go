@@ -62,7 +62,7 @@ func (m *member) applyJob(j *node.ApplyJob) error {
 	last := j.Entries[len(j.Entries)-1].GetIndex()
 	m.tell(func() error {
 		if len(conf) > 0 {
-			m.conf, m.confSince = cs, m.w.now
+			m.conf, m.confSince, m.confCommit = cs, m.w.now, m.node.Status().Commit
 		}
 		m.notified = max(m.notified, last)
 		if err := m.node.Applied(j, told); err != nil {

@@ -24,6 +24,7 @@ type leading struct {
 	lastScan   time.Duration
 	conf       *raftpb.ConfState // who belongs to the cluster, as far as raft was told
 	confSince  time.Duration
+	confCommit uint64 // the commit index when raft was told of it
 	retiring   bool
 	removedAt  uint64
 }

@@ -20,16 +20,21 @@ type read struct {
 
 // read calls answer with a state that holds everything acknowledged before now.
 func (m *member) read(answer func(*machine.View)) {
-	// Where there is no other member, everything acknowledged is in the view. A learner is another member: it may have
-	// applied, and answered for, what is committed and not applied here.
-	alone := m.alone() || m.s.bad.SoleReads && m.node.Status().Sole
-	if m.s.bad.LocalReads && m.leadTerm != 0 || m.acts() && alone && m.w.chance(50) {
+	knows := m.knowsAll() || m.s.bad.SoleReads && m.acts() && m.node.Status().Sole
+	if m.s.bad.LocalReads && m.leadTerm != 0 || knows && m.w.chance(50) {
 		m.later(0, func() error { answer(m.view()); return nil })
 		return
 	}
 	m.ticket++
 	m.reads[m.ticket] = &read{answer: answer}
 	m.node.Read(node.ReadTicket(m.ticket))
+}
+
+// knowsAll reports whether everything acknowledged is in the view: there is no other member. A learner is another one: it
+// may have applied, and answered for, what is committed and not applied here. So may one that was just removed.
+func (m *member) knowsAll() bool {
+	alone := len(m.conf.GetLearners()) == 0 && len(m.conf.GetVoters()) == 1 && m.conf.GetVoters()[0] == uint64(m.id.ID)
+	return alone && m.acts() && m.machine.Applied() >= m.confCommit
 }
 
 func (m *member) readsDone(done []node.ReadsDone) {
