@@ -22,6 +22,7 @@ type Config struct {
 	KeepEntries                        uint64 // applied log entries kept in memory for slow members
 
 	CompactHashCheckTime time.Duration // between two comparisons of members' data
+	DowngradeCheckTime   time.Duration // between two looks at whether a downgrade is done
 	FeatureGates         string
 
 	ListenClientURLs, ListenPeerURLs, ListenMetricsURLs      []url.URL

@@ -56,6 +56,7 @@ func options() []option {
 		text("metrics", "basic", "basic, or extensive for histograms of how long calls take.", func(c *Config) *string { return &c.Metrics }),
 		word("feature-gates", "", "Names of etcd's feature gates with true or false; InitialCorruptCheck and CompactHashCheck have an effect.", checkFeatureGates, func(c *Config) *string { return &c.FeatureGates }),
 		duration("compact-hash-check-time", "1m", "Time between two comparisons of what members hold after a compaction.", func(c *Config) *time.Duration { return &c.CompactHashCheckTime }),
+		duration("downgrade-check-time", "5s", "Time between two looks at whether a downgrade is done.", func(c *Config) *time.Duration { return &c.DowngradeCheckTime }),
 
 		ignoredNumber("snapshot-count", "10000"), ignoredNumber("max-snapshots", "5"), ignoredNumber("max-wals", "5"),
 		ignoredBool("initial-election-tick-advance", "true"),
@@ -63,7 +64,7 @@ func options() []option {
 		ignoredNumber("bootstrap-defrag-threshold-megabytes", "0"), ignoredBool("memory-mlock", "false"),
 		ignoredNumber("compaction-batch-limit", "1000"), ignoredDuration("compaction-sleep-interval", "10ms"),
 		ignoredDuration("warning-apply-duration", "100ms"), ignoredDuration("warning-unary-request-duration", "300ms"),
-		ignoredDuration("corrupt-check-time", "0s"), ignoredDuration("downgrade-check-time", "5s"),
+		ignoredDuration("corrupt-check-time", "0s"),
 		ignoredDuration("raft-read-timeout", "5s"), ignoredDuration("raft-write-timeout", "5s"),
 		ignoredText("auth-token", "simple"), ignoredNumber("auth-token-ttl", "300"), ignoredNumber("bcrypt-cost", "10"), ignoredText("v2-deprecation", ""),
 		ignoredBool("socket-reuse-address", "false"),

@@ -54,6 +54,9 @@ func (c *Config) Validate() error {
 	if c.CompactHashCheckTime <= 0 {
 		return fmt.Errorf("--compact-hash-check-time must be >0 (set to %v)", c.CompactHashCheckTime)
 	}
+	if c.DowngradeCheckTime <= 0 {
+		return fmt.Errorf("--downgrade-check-time must be >0 (set to %v)", c.DowngradeCheckTime)
+	}
 	c.WatchProgressInterval = max(c.WatchProgressInterval, leastProgressEvery)
 	if _, err := c.compaction(); err != nil {
 		return err

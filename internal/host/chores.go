@@ -3,12 +3,8 @@ package host
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/membershippb"
-
-	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
@@ -16,9 +12,6 @@ const (
 	choreEvery    = time.Second
 	versionsEvery = 4 // chores
 	startEvery    = 5 // chores between two tries to compare with the others after a start
-	versionWithin = time.Second
-	// firstVersion is the cluster's version as long as not all members have told theirs.
-	firstVersion = "3.0.0"
 )
 
 // chores are what a leader does now and then.
@@ -35,7 +28,8 @@ func (h *Host) chores() {
 		case <-ctx.Done():
 		}
 	}()
-	started, compared := false, time.Now()
+	started, compared, downgraded := false, time.Now(), time.Now()
+	storage := h.View().StorageVersion
 	for n := 0; ; n++ {
 		select {
 		case <-h.stop:
@@ -50,29 +44,25 @@ func (h *Host) chores() {
 		if !started && n%startEvery == 0 {
 			started = h.compareAtStart(ctx)
 		}
+		if v := h.View(); v.StorageVersion != storage {
+			storage = v.StorageVersion
+			h.tellStorage(v)
+		}
 		if !h.acts() {
 			continue
 		}
 		if n%versionsEvery == 0 {
 			h.agreeOnVersion(ctx)
 		}
+		if h.View().Downgrade.Enabled && time.Since(downgraded) >= h.cfg.DowngradeEvery {
+			h.endDowngrade(ctx)
+			downgraded = time.Now()
+		}
 		h.promoteCandidates(ctx)
 		if h.cfg.CompareEvery > 0 && time.Since(compared) >= h.cfg.CompareEvery {
 			h.compareCompactions(ctx)
 			compared = time.Now()
 		}
-	}
-}
-
-// agreeOnVersion sets the cluster's version: the lowest of all members', once all are known, and never lower than it was.
-func (h *Host) agreeOnVersion(ctx context.Context) {
-	now := h.View().Cluster.Version()
-	lowest, all := h.lowestVersion(ctx)
-	switch {
-	case all && wire.CompareVersions(lowest, now) > 0:
-		h.setVersion(lowest)
-	case now == "":
-		h.setVersion(firstVersion)
 	}
 }
 
@@ -89,46 +79,4 @@ func (h *Host) promoteCandidates(ctx context.Context) {
 			h.cfg.Logger.Warn("failed to promote a learner", "member-id", m.ID.String(), "error", err.Error())
 		}
 	}
-}
-
-func (h *Host) setVersion(v string) {
-	h.proposeOwn(wire.KindClusterVersionSet, &membershippb.ClusterVersionSetRequest{Ver: v})
-}
-
-// lowestVersion asks every member; all is false if one does not answer.
-func (h *Host) lowestVersion(ctx context.Context) (lowest string, all bool) {
-	ctx, cancel := context.WithTimeout(ctx, versionWithin)
-	defer cancel()
-	members := h.View().Cluster.Members()
-	answers := make([]string, len(members))
-	var wg sync.WaitGroup
-	for i, m := range members {
-		wg.Go(func() { answers[i] = h.versionOf(ctx, m) })
-	}
-	wg.Wait()
-	for _, v := range answers {
-		v = wire.MinorVersion(v)
-		if v == "" {
-			return "", false
-		}
-		if lowest == "" || wire.CompareVersions(v, lowest) < 0 {
-			lowest = v
-		}
-	}
-	return lowest, true
-}
-
-func (h *Host) versionOf(ctx context.Context, m cluster.Member) string {
-	if m.ID == h.cfg.MemberID {
-		return h.cfg.Version
-	}
-	if h.cfg.Others == nil {
-		return ""
-	}
-	for _, url := range m.PeerURLs {
-		if server, _, err := h.cfg.Others.Version(ctx, url); err == nil {
-			return server
-		}
-	}
-	return ""
 }

@@ -50,6 +50,9 @@ type Config struct {
 	StrictChecks bool          // refuse membership changes that endanger the quorum (--strict-reconfig-check)
 	CheckAtStart int64         // how large a database, in bytes, is compared with the others' at start
 	CompareEvery time.Duration // between two comparisons of what compactions have left (--compact-hash-check-time); 0 for none
+	// DowngradeEvery is the time between two looks at whether all members are of the version that a downgrade goes to
+	// (--downgrade-check-time).
+	DowngradeEvery time.Duration
 
 	MaxRequestBytes int
 	QuotaBytes      int64 // 0 or below: no quota

@@ -97,6 +97,7 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 		if r.Err = unmarshal(c, &q); r.Err == nil {
 			m.tree.Bump(m.batch)
 			m.config.SetVersion(m.batch, q.GetVer())
+			m.followVersion(q.GetVer())
 		}
 	case wire.KindDowngradeInfoSet:
 		var q membershippb.DowngradeInfoSetRequest
@@ -217,6 +218,25 @@ func (m *Machine) leaseCheckpoint(q *pb.LeaseCheckpointRequest, eff *Effects) {
 		}
 		eff.Leases = append(eff.Leases, LeaseEvent{l, what})
 	}
+}
+
+// followVersion gives the database the schema of the cluster's version. What schemas differ by is only that one of before
+// 3.6 does not say which it is. Versions of before 3.5 are those of clusters that have not agreed on one.
+func (m *Machine) followVersion(v string) {
+	switch {
+	case wire.CompareVersions(v, newestStorage) >= 0:
+		m.setStorage(newestStorage)
+	case wire.CompareVersions(v, "3.6.0") >= 0:
+		m.setStorage(wire.MinorVersion(v))
+	case wire.CompareVersions(v, "3.5.0") >= 0:
+		m.storage = ""
+		m.batch.Delete(engine.Meta, metaStorageVersion)
+	}
+}
+
+func (m *Machine) setStorage(v string) {
+	m.storage = v
+	m.batch.Set(engine.Meta, metaStorageVersion, []byte(v))
 }
 
 func (m *Machine) setDowngrade(d Downgrade) error {

@@ -22,8 +22,8 @@ import (
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
-// StorageVersion is the schema of the database, as etcd names it.
-const StorageVersion = "3.7.0"
+// newestStorage is the newest schema of the database that there is, as etcd names it.
+const newestStorage = "3.7.0"
 
 var (
 	metaIndex          = []byte("consistent_index")
@@ -54,6 +54,7 @@ type Machine struct {
 	tree   *tree.Tree
 
 	applied, term uint64
+	storage       string
 	downgrade     Downgrade
 	batch         engine.Batch
 	view          atomic.Pointer[View]
@@ -67,14 +68,15 @@ type Downgrade struct {
 
 // View is the whole state at a batch boundary. It never changes.
 type View struct {
-	KV            mvcc.View
-	Leases        lease.View
-	Alarms        []Alarm
-	Cluster       *cluster.View
-	Tree          *tree.View
-	TreeStats     tree.Stats
-	Downgrade     Downgrade
-	Applied, Term uint64 // of the last entry that is in the view
+	KV             mvcc.View
+	Leases         lease.View
+	Alarms         []Alarm
+	Cluster        *cluster.View
+	Tree           *tree.View
+	TreeStats      tree.Stats
+	StorageVersion string // schema of the database; "" for one of before 3.6
+	Downgrade      Downgrade
+	Applied, Term  uint64 // of the last entry that is in the view
 }
 
 // Open restores the machine from an engine.
@@ -114,6 +116,14 @@ func Open(cfg Config, eng engine.Engine) (*Machine, error) {
 			*f.to = binary.BigEndian.Uint64(b)
 		}
 	}
+	b, _, err := eng.Get(engine.Meta, metaStorageVersion)
+	if err != nil {
+		return nil, err
+	}
+	m.storage = string(b)
+	if m.applied == 0 {
+		m.storage = newestStorage // as initialise will have it
+	}
 	b, ok, err := eng.Get(engine.Cluster, clusterDowngrade)
 	if err != nil {
 		return nil, err
@@ -138,7 +148,8 @@ func (m *Machine) Engine() engine.Engine { return m.eng }
 
 func (m *Machine) publish() {
 	m.view.Store(&View{KV: m.kv.View(), Leases: m.leases.View(), Alarms: m.alarms.list(), Cluster: m.config.View(),
-		Tree: m.tree.View(), TreeStats: m.tree.Stats(), Downgrade: m.downgrade, Applied: m.applied, Term: m.term})
+		Tree: m.tree.View(), TreeStats: m.tree.Stats(), StorageVersion: m.storage, Downgrade: m.downgrade,
+		Applied: m.applied, Term: m.term})
 }
 
 // Apply gives the entries their effect, in order. What happened is added to eff. An error means that the engine failed:
@@ -189,7 +200,7 @@ func (m *Machine) settle() error {
 }
 
 func (m *Machine) initialise() {
-	m.batch.Set(engine.Meta, metaStorageVersion, []byte(StorageVersion))
+	m.setStorage(newestStorage)
 	m.batch.Set(engine.Auth, authRevision, binary.BigEndian.AppendUint64(nil, 1))
 }
 

@@ -3,8 +3,6 @@ package v2http
 import (
 	"encoding/json"
 	"net/http"
-
-	"github.com/cairn-kv/cairn/internal/machine"
 )
 
 // versions is the body of /version. Members compare the fields byte by byte.
@@ -15,9 +13,13 @@ type versions struct {
 }
 
 func (a *API) version(w http.ResponseWriter, _ *http.Request) {
-	v := versions{Server: a.cfg.Version, Cluster: a.View().Cluster.Version(), Storage: machine.StorageVersion}
+	view := a.View()
+	v := versions{Server: a.cfg.Version, Cluster: view.Cluster.Version(), Storage: view.StorageVersion}
 	if v.Cluster == "" {
 		v.Cluster = "not_decided"
+	}
+	if v.Storage == "" {
+		v.Storage = "unknown"
 	}
 	b, err := json.Marshal(v)
 	if err != nil {

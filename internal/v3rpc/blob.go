@@ -6,17 +6,17 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
-	"github.com/cairn-kv/cairn/internal/machine"
 )
 
 func memberID(id uint64) cluster.ID { return cluster.ID(id) }
 
 // blobWriter cuts a database file into the messages of a snapshot stream.
 type blobWriter struct {
-	st   pb.Maintenance_SnapshotServer
-	left uint64
-	sum  hash.Hash
-	buf  []byte
+	st      pb.Maintenance_SnapshotServer
+	version string // of the file's schema
+	left    uint64
+	sum     hash.Hash
+	buf     []byte
 }
 
 func (w *blobWriter) Write(p []byte) (int, error) {
@@ -43,7 +43,7 @@ func (w *blobWriter) flush() error {
 	}
 	w.sum.Write(w.buf)
 	w.left -= min(w.left, uint64(len(w.buf)))
-	err := w.st.Send(&pb.SnapshotResponse{RemainingBytes: w.left, Blob: w.buf, Version: machine.StorageVersion})
+	err := w.st.Send(&pb.SnapshotResponse{RemainingBytes: w.left, Blob: w.buf, Version: w.version})
 	w.buf = nil
 	return err
 }

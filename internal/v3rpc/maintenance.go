@@ -32,7 +32,7 @@ func (s *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 	r := &pb.StatusResponse{
 		Header: s.message(0), Version: s.cfg.Version, DbSize: size.Total, DbSizeInUse: size.InUse,
 		Leader: uint64(s.Leader()), RaftIndex: s.Committed(), RaftTerm: v.Term, RaftAppliedIndex: v.Applied,
-		IsLearner: me.IsLearner, StorageVersion: machine.StorageVersion, DbSizeQuota: s.cfg.QuotaBytes,
+		IsLearner: me.IsLearner, StorageVersion: v.StorageVersion, DbSizeQuota: s.cfg.QuotaBytes,
 		DowngradeInfo: &pb.DowngradeInfo{Enabled: v.Downgrade.Enabled, TargetVersion: v.Downgrade.TargetVersion},
 	}
 	if r.DbSizeQuota == 0 {
@@ -133,7 +133,7 @@ const snapshotBlob = 32 << 10
 func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, st pb.Maintenance_SnapshotServer) error {
 	began := time.Now()
 	defer func() { s.cfg.Metrics.snapshot.Observe(time.Since(began).Seconds()) }()
-	records, _, err := s.core.Snapshot(st.Context())
+	records, state, err := s.core.Snapshot(st.Context())
 	if err != nil {
 		return err
 	}
@@ -142,14 +142,14 @@ func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, st pb.Maintenance_Sn
 	if err != nil {
 		return status.Errorf(codes.Internal, "cairn: cannot lay out the database file: %v", err)
 	}
-	w := &blobWriter{st: st, left: uint64(image.Size()), sum: sha256.New()}
+	w := &blobWriter{st: st, version: state.StorageVersion, left: uint64(image.Size()), sum: sha256.New()}
 	if _, err := image.WriteTo(w); err != nil {
 		return err
 	}
 	if err := w.flush(); err != nil {
 		return err
 	}
-	return st.Send(&pb.SnapshotResponse{Blob: w.sum.Sum(nil), Version: machine.StorageVersion})
+	return st.Send(&pb.SnapshotResponse{Blob: w.sum.Sum(nil), Version: state.StorageVersion})
 }
 
 func (s *maintenanceServer) MoveLeader(ctx context.Context, q *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
@@ -167,11 +167,4 @@ func (s *maintenanceServer) MoveLeader(ctx context.Context, q *pb.MoveLeaderRequ
 		return nil, err
 	}
 	return &pb.MoveLeaderResponse{}, nil
-}
-
-func (s *maintenanceServer) Downgrade(_ context.Context, q *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {
-	if _, known := pb.DowngradeRequest_DowngradeAction_name[int32(q.Action)]; !known {
-		return nil, wire.ErrUnknownMethod
-	}
-	return nil, status.Error(codes.Unimplemented, "cairn: downgrade is not supported")
 }
