@@ -16,12 +16,15 @@ import (
 	"github.com/cairn-kv/cairn/bench/process"
 )
 
-var etcdProgram, cairnProgram process.Program
+var etcdProgram, oldEtcdProgram, cairnProgram process.Program
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "mixed-bin-")
 	if err == nil {
 		etcdProgram, cairnProgram, err = process.Build(dir)
+	}
+	if err == nil {
+		oldEtcdProgram, err = process.BuildOldEtcd(dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -201,6 +204,7 @@ func TestMixedClusters(t *testing.T) {
 	for name, programs := range map[string][]process.Program{
 		"one cairn among etcds": {cairnProgram, etcdProgram, etcdProgram},
 		"one etcd among cairns": {etcdProgram, cairnProgram, cairnProgram},
+		"three programs":        {cairnProgram, oldEtcdProgram, etcdProgram},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -48,6 +48,16 @@ func Build(dir string) (etcd, cairn Program, err error) {
 	return etcd, cairn, err
 }
 
+// BuildOldEtcd compiles the etcd of the minor before into dir.
+func BuildOldEtcd(dir string) (Program, error) {
+	root, err := moduleDir()
+	if err != nil {
+		return Program{}, err
+	}
+	p := Program{Etcd, filepath.Join(dir, "etcd36")}
+	return p, build(filepath.Join(root, "cmd", "etcd36"), p.Path, ".")
+}
+
 func build(dir, out, pkg string) error {
 	cmd := exec.Command("go", "build", "-o", out, pkg)
 	cmd.Dir = dir

@@ -37,6 +37,8 @@ func (n *storeNode) path(name string) string {
 	return n.Path + "/" + name
 }
 
+const storeEvents = 1000
+
 // AppendStore appends the members as etcd's v2 store at an index holds them. Members of etcd 3.5 and 3.6 read it from
 // every raft snapshot and do not start without.
 func (v *View) AppendStore(dst []byte, index uint64) []byte {
@@ -62,8 +64,9 @@ func (v *View) AppendStore(dst []byte, index uint64) []byte {
 		zero.leaf("version", v.version)
 	}
 	return append(dst, text(map[string]any{
-		"Root":           root,
-		"WatcherHub":     map[string]any{"EventHistory": map[string]any{"Queue": map[string]any{"Events": []any{}, "Size": 0, "Front": 0, "Back": 0, "Capacity": 1000}, "StartIndex": 0, "LastIndex": 0}},
+		"Root": root,
+		// The events are a ring that its reader goes on to write into: it has to have all its places.
+		"WatcherHub":     map[string]any{"EventHistory": map[string]any{"Queue": map[string]any{"Events": [storeEvents]any{}, "Size": 0, "Front": 0, "Back": 0, "Capacity": storeEvents}, "StartIndex": 0, "LastIndex": 0}},
 		"CurrentIndex":   index,
 		"Stats":          map[string]int{},
 		"CurrentVersion": 2,

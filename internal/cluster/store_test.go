@@ -12,12 +12,21 @@ func TestStoreHoldsTheMembers(t *testing.T) {
 		{ID: 0xb, PeerURLs: []string{"http://b:1"}, IsLearner: true}}, removed: map[ID]bool{0xc: true}, version: "3.6.0"}
 	b := v.AppendStore(nil, 77)
 	var s struct {
-		Root         storeNode
-		WatcherHub   struct{ EventHistory json.RawMessage }
+		Root       storeNode
+		WatcherHub struct {
+			EventHistory struct {
+				Queue struct {
+					Events   []any
+					Capacity int
+				}
+			}
+		}
 		CurrentIndex uint64
 	}
 	require.NoError(t, json.Unmarshal(b, &s))
 	require.EqualValues(t, 77, s.CurrentIndex)
+	q := s.WatcherHub.EventHistory.Queue
+	require.Len(t, q.Events, q.Capacity, "a ring without places is written into at its reader's peril")
 	zero := s.Root.Children["0"]
 	require.Equal(t, "3.6.0", zero.Children["version"].Value)
 	a := zero.Children["members"].Children["a"]
