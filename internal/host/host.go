@@ -23,6 +23,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/engine"
@@ -272,8 +274,14 @@ func (h *Host) Hub() *watch.Hub { return h.hub }
 func (h *Host) MemberID() cluster.ID  { return h.cfg.MemberID }
 func (h *Host) ClusterID() cluster.ID { return h.cfg.ClusterID }
 
-// Leader is the leader as far as this member knows, 0 if it knows none.
-func (h *Host) Leader() cluster.ID { return cluster.ID(h.lead.Load()) }
+// Leader is the leader as far as this member knows, 0 if it knows none. A member that is cut off has none to offer, so
+// that whoever demands one goes elsewhere.
+func (h *Host) Leader() cluster.ID {
+	if h.cutOff() != nil {
+		return 0
+	}
+	return cluster.ID(h.lead.Load())
+}
 
 // Departed is closed when this member has been removed from the cluster.
 func (h *Host) Departed() <-chan struct{} { return h.departed }
@@ -303,6 +311,16 @@ func (h *Host) Failed() error {
 		return f.err
 	}
 	return nil
+}
+
+// cutOff is the error for who wants to know of what other members do from one that cannot write any more: what they
+// acknowledge never gets here. It is nil for a member that can write, or that nobody can go on without.
+func (h *Host) cutOff() error {
+	err := h.Failed()
+	if err == nil || h.soleReady.Load() {
+		return nil
+	}
+	return status.Errorf(codes.Unavailable, "cairn: this member cannot follow the others: %s", status.Convert(err).Message())
 }
 
 // Stop ends all goroutines, makes the state durable and closes what Start took over.

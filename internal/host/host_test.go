@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
@@ -36,10 +37,24 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	r := prepareRig(t, "a")
+	r.start()
+	r.awaitReady()
+	return r
+}
+
+// prepareRig makes the disk of the first of some members.
+func prepareRig(t *testing.T, names ...string) *rig {
+	t.Helper()
 	r := &rig{t: t, disk: vfs.NewMemory(), eng: mem.New()}
-	me := cluster.Member{PeerURLs: []string{"http://a:2380"}, Name: "a"}
-	me.ID = cluster.MemberID(me.PeerURLs, "test", 0)
-	entries, err := cluster.BootstrapEntries([]cluster.Member{me})
+	var members []cluster.Member
+	for _, name := range names {
+		m := cluster.Member{PeerURLs: []string{"http://" + name + ":2380"}, Name: name}
+		m.ID = cluster.MemberID(m.PeerURLs, "test", 0)
+		members = append(members, m)
+	}
+	me := members[0]
+	entries, err := cluster.BootstrapEntries(members)
 	require.NoError(t, err)
 	require.NoError(t, r.disk.MkdirAll("d", 0o700))
 	require.NoError(t, vfs.SyncDir(r.disk, ""))
@@ -47,7 +62,6 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	require.NoError(t, log.Append(&raftpb.HardState{Term: new(uint64(1)), Vote: new(uint64(0)), Commit: new(uint64(len(entries)))}, entries, true))
 	require.NoError(t, log.Close())
-	r.start()
 	return r
 }
 
@@ -62,11 +76,6 @@ func (r *rig) start() {
 		Version: "3.7.0", Tick: 100 * time.Millisecond, ElectionTicks: 10, PreVote: true, MaxRequestBytes: 1 << 20, DataDir: "d", FS: r.fs,
 		Machine: m, Log: log, Recovered: rec, Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)), Metrics: NewMetrics(prometheus.NewRegistry())})
 	require.NoError(r.t, err)
-	select {
-	case <-r.h.Ready():
-	case <-time.After(10 * time.Second):
-		r.t.Fatal("the host does not get ready")
-	}
 }
 
 // crash takes the power away: what was not synced is lost.
@@ -76,6 +85,16 @@ func (r *rig) crash() {
 	_ = r.h.Stop()
 	r.disk, r.eng = disk, eng
 	r.start()
+	r.awaitReady()
+}
+
+func (r *rig) awaitReady() {
+	r.t.Helper()
+	select {
+	case <-r.h.Ready():
+	case <-time.After(10 * time.Second):
+		r.t.Fatal("the host does not get ready")
+	}
 }
 
 func (r *rig) put(key, value string) error {
@@ -175,6 +194,39 @@ func TestFailedLogStopsWritesAndReadsGoOn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A member among others that cannot write learns of nothing any more. Who asks it is told so at once, and can go on with
+// another one.
+func TestFailedMemberAmongOthersIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := prepareRig(t, "a", "b", "c")
+		r.start()
+		r.awaitReady()
+		defer func() { require.NoError(t, r.h.Stop()) }()
+		lead := cluster.MemberID([]string{"http://b:2380"}, "test", 0)
+		hear := func(m *raftpb.Message) {
+			m.From, m.To, m.Term = new(uint64(lead)), new(uint64(r.h.MemberID())), new(uint64(2))
+			require.NoError(t, r.h.Process(t.Context(), m))
+			synctest.Wait()
+		}
+		hear(&raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), Commit: new(uint64(0))})
+		require.Equal(t, lead, r.h.Leader())
+		waits := make(chan error, 1)
+		go func() { waits <- r.h.Read(t.Context()) }()
+		synctest.Wait()
+		r.fs.Add(vfs.Rule{Op: vfs.OpWrite, Path: "wal", Err: syscall.ENOSPC})
+		hear(&raftpb.Message{Type: raftpb.MsgApp.Enum(), Index: new(uint64(3)), LogTerm: new(uint64(1)), Commit: new(uint64(3)),
+			Entries: []*raftpb.Entry{{Index: new(uint64(4)), Term: new(uint64(2))}}})
+		require.Error(t, r.h.Failed())
+		began := time.Now()
+		for _, err := range []error{<-waits, r.h.Read(t.Context())} {
+			require.Equal(t, codes.Unavailable, status.Code(err))
+			require.ErrorContains(t, err, "cannot follow the others: etcdserver: mvcc: database space exceeded")
+		}
+		require.Zero(t, time.Since(began))
+		require.Zero(t, r.h.Leader())
+	})
 }
 
 func TestLeaseEndsThroughTheLogAndAcrossRestarts(t *testing.T) {

@@ -93,5 +93,5 @@ func (h *Host) fail(err error) {
 		h.cfg.Logger.Error("the member has stopped writing and has to be restarted once the cause is removed", "error", err.Error())
 	}
 	h.queue.failAll(err)
-	h.loopBox.put(inspect{func(n *node.Node) { n.SetStalled(true) }})
+	h.loopBox.put(failed{})
 }

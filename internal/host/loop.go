@@ -29,6 +29,7 @@ type (
 	readRequest   struct{ r *read }
 	persistCommit struct{}
 	inspect       struct{ f func(*node.Node) }
+	failed        struct{} // this member cannot write any more
 	fitness       struct{} // whether this member may lead has changed
 	confChange    struct{ cc *raftpb.ConfChange }
 )
@@ -139,9 +140,18 @@ func (l *looper) round() error {
 				}
 			}
 		case readRequest:
+			if err := h.cutOff(); err != nil {
+				m.r.done <- err
+				break
+			}
 			h.node.Read(l.reads.add(m.r))
 		case inspect:
 			m.f(h.node)
+		case failed:
+			h.node.SetStalled(true)
+			if err := h.cutOff(); err != nil {
+				l.reads.failAll(err)
+			}
 		case fitness:
 			h.node.SetStalled(l.stalled || h.unfit.Load())
 		case confChange:

@@ -232,7 +232,7 @@ func (h *Host) askLeader(ctx context.Context, ask func(ctx context.Context, url 
 		return wire.ErrNoLeader
 	}
 	for {
-		m, ok := h.View().Cluster.Member(h.Leader())
+		m, ok := h.View().Cluster.Member(cluster.ID(h.lead.Load())) // also of a member that is cut off
 		if ok && m.ID != h.cfg.MemberID {
 			for _, url := range m.PeerURLs {
 				if err := ask(ctx, url); !unanswered(err) {

@@ -109,6 +109,7 @@ func (rs *reads) failAll(err error) {
 		delete(rs.waiting, t)
 		r.done <- err
 	}
+	clear(rs.waiting)
 	for _, r := range rs.behind {
 		r.done <- err
 	}
