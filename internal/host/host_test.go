@@ -202,7 +202,6 @@ func TestFailedMemberAmongOthersIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := prepareRig(t, "a", "b", "c")
 		r.start()
-		r.awaitReady()
 		defer func() { require.NoError(t, r.h.Stop()) }()
 		lead := cluster.MemberID([]string{"http://b:2380"}, "test", 0)
 		hear := func(m *raftpb.Message) {
