@@ -48,7 +48,11 @@ func (n *Node) electionTimeout() time.Duration {
 }
 
 func (n *Node) checkContact() {
-	if n.role == raft.StateLeader && !n.contact.quorum(uint64(n.cfg.ID), n.conf, n.now-n.electionTimeout()) {
+	if n.role != raft.StateLeader {
+		return
+	}
+	// Votes asked for before the log stalled may make a stalled member the leader.
+	if n.stalled || !n.contact.quorum(uint64(n.cfg.ID), n.conf, n.now-n.electionTimeout()) {
 		n.GiveUp()
 	}
 }

@@ -537,6 +537,26 @@ func TestStalledMemberHandsOverAndDoesNotStand(t *testing.T) {
 	require.NoError(t, c.leader().node.Propose(cmds("x")))
 }
 
+// The votes were asked for before the disk stalled, and came after.
+func TestStalledMemberThatIsElectedGivesUp(t *testing.T) {
+	c := newTrio(t)
+	c.run(5 * time.Second)
+	m := c.m[1]
+	if m.node.Status().IsLeader {
+		m = c.m[2]
+	}
+	id := m.node.Status().ID
+	require.NoError(t, m.node.Receive(&raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: new(uint64(c.leader().node.Status().ID)), To: new(uint64(id))}))
+	m.work()
+	m.node.SetStalled(true)
+	c.settle()
+	require.True(t, m.node.Status().IsLeader)
+	c.run(2 * tick)
+	require.False(t, m.node.Status().IsLeader)
+	c.run(time.Second)
+	require.NotEqual(t, id, c.leader().node.Status().ID)
+}
+
 func TestLeadershipIsTransferred(t *testing.T) {
 	c := newTrio(t)
 	c.run(5 * time.Second)
