@@ -53,11 +53,7 @@ func (a *API) ill(ctx context.Context, excluded []string, serializable bool) str
 		}
 		return "ALARM UNKNOWN"
 	}
-	// A member whose log cannot be written still reads what it has, but is of no use to whoever asks for its health.
-	if err := a.Failed(); err != nil && !serializable {
-		return "RANGE ERROR:" + err.Error()
-	}
-	if !serializable && a.Leader() == 0 {
+	if !serializable && a.Failed() == nil && a.Leader() == 0 {
 		return "RAFT NO LEADER"
 	}
 	if err := a.readOne(ctx, serializable); err != nil {
@@ -69,6 +65,10 @@ func (a *API) ill(ctx context.Context, excluded []string, serializable bool) str
 // readOne reads one key, as a client would.
 func (a *API) readOne(ctx context.Context, serializable bool) error {
 	if !serializable {
+		// A member whose log cannot be written still reads, but is of no use to whoever asks for its health.
+		if err := a.Failed(); err != nil {
+			return err
+		}
 		ctx, cancel := context.WithTimeout(ctx, a.RequestTimeout())
 		defer cancel()
 		if err := a.Read(ctx); err != nil {

@@ -30,6 +30,7 @@ func TestHealth(t *testing.T) {
 		{"no leader needed", noLeader, "?serializable=true", ""},
 		{"reads fail", func(m *member) { m.readErr = errors.New("slow") }, "", "RANGE ERROR:slow"},
 		{"the log cannot be written", func(m *member) { m.failure = errors.New("disk") }, "", "RANGE ERROR:disk"},
+		{"it has no leader for that", func(m *member) { noLeader(m); m.failure = errors.New("disk") }, "", "RANGE ERROR:disk"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := newMember(t)
