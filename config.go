@@ -36,6 +36,7 @@ type Config struct {
 	AutoCompactionMode, AutoCompactionRetention              string
 	CORS, HostWhitelist                                      string
 	EnableV2                                                 bool // serve /v2/keys
+	BcryptCost                                               int  // of hashing a password
 	EnableGateway, EnablePprof                               bool
 	LogLevel, LogFormat, LogOutputs                          string // LogOutputs is a comma list
 	Metrics                                                  string // extensive, or anything else for less

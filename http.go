@@ -4,8 +4,11 @@ import (
 	"net/http"
 	"strings"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"github.com/cairn-kv/cairn/internal/doctor"
 	"github.com/cairn-kv/cairn/internal/gateway"
+	"github.com/cairn-kv/cairn/internal/password"
 	"github.com/cairn-kv/cairn/internal/v2http"
 	"github.com/cairn-kv/cairn/internal/v3rpc"
 )
@@ -30,10 +33,17 @@ func (s *Server) web() (*web, error) {
 		mux.HandleFunc(doctor.Path, s.serveDiagnosis)
 	}
 	if s.cfg.EnableV2 {
-		keys := v2http.NewKeys(s.host, s.host, s.host.ClusterID().String())
+		passwords, err := password.New(password.Config{Cost: s.bcryptCost()})
+		if err != nil {
+			return nil, err
+		}
+		id := s.host.ClusterID().String()
+		auth := v2http.NewAuth(s.host, s.host, passwords, false, id, s.log)
+		clients.Handle("/v2/auth/", auth)
+		keys := v2http.NewKeys(s.host, s.host, auth, id)
 		clients.Handle("/v2/keys", keys)
 		clients.Handle("/v2/keys/", keys)
-		members := v2http.NewMembers(s.host, s.host, s.host.ClusterID().String())
+		members := v2http.NewMembers(s.host, s.host, auth, id)
 		clients.Handle("/v2/members", members)
 		clients.Handle("/v2/members/", members)
 		clients.Handle("/v2/machines", v2http.Machines{Backend: s.host})
@@ -50,6 +60,17 @@ func (s *Server) web() (*web, error) {
 	}
 	w.clients, w.metrics = api.Guard(clients), metrics
 	return w, nil
+}
+
+// bcryptCost is the cost that is asked for, or the usual one in the place of one that bcrypt does not have.
+func (s *Server) bcryptCost() int {
+	c := s.cfg.BcryptCost
+	if c < bcrypt.MinCost || c > bcrypt.MaxCost {
+		s.log.Warn("use default bcrypt cost instead of the invalid given cost", "min-cost", bcrypt.MinCost, "max-cost", bcrypt.MaxCost,
+			"default-cost", bcrypt.DefaultCost, "given-cost", c)
+		return bcrypt.DefaultCost
+	}
+	return c
 }
 
 func splitList(s string) (out []string) {

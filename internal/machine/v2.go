@@ -10,13 +10,20 @@ import (
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
-// v2Prefix is where etcd's log has the nodes of users; /0 is its own.
-const v2Prefix = "/1"
+// etcd's log has the nodes of clients under v2Prefix, and who may do what under v2Records; what is under /0 is its own.
+const (
+	v2Prefix  = "/1"
+	v2Records = "/2"
+)
 
 // v2 gives a request of the v2 API its effect (v2-http.md section 4).
 func (m *Machine) v2(q *wire.V2Request, r *Result) {
 	if q.Method == wire.V2Sync {
 		m.tree.Expire(m.batch, q.Time)
+		return
+	}
+	if path := tree.Clean(q.Path); path == v2Records || strings.HasPrefix(path, v2Records+"/") {
+		m.v2Record(q, path, r)
 		return
 	}
 	rest, ok := strings.CutPrefix(q.Path, v2Prefix)
@@ -45,5 +52,17 @@ func (m *Machine) v2(q *wire.V2Request, r *Result) {
 		r.Event, r.Err = m.tree.Update(m.batch, c)
 	default:
 		r.Event, r.Err = m.tree.Set(m.batch, c)
+	}
+}
+
+// v2Record changes who may do what (v2-http.md section 13).
+func (m *Machine) v2Record(q *wire.V2Request, path string, r *Result) {
+	switch q.Method {
+	case wire.V2Put:
+		r.Err = m.tree.SetRecord(m.batch, tree.Change{Path: path, Dir: q.Dir, Value: q.Val}, q.PrevExist, tree.Condition{Value: q.PrevValue})
+	case wire.V2Delete:
+		r.Err = m.tree.DeleteRecord(m.batch, path)
+	default:
+		r.Err = status.Errorf(codes.Unimplemented, "cairn: no such method for a record: %q", q.Method)
 	}
 }

@@ -20,9 +20,10 @@ const Window = 1000
 
 // Records in the Tree space begin with what they are.
 const (
-	recordNode  = 'n'
-	recordEvent = 'e'
-	recordIndex = 'i'
+	recordNode   = 'n'
+	recordEvent  = 'e'
+	recordIndex  = 'i'
+	recordRecord = 'r'
 )
 
 type nodes = btree.BTreeG[*Node]
@@ -37,11 +38,14 @@ type deadline struct {
 type Tree struct {
 	nodes     *nodes
 	deadlines *btree.BTreeG[deadline]
-	index     uint64
-	history   []*Event
-	stats     Stats
-	events    []*Event // since they were last taken
-	view      *View    // as it is now; nil after a change
+	records   *records
+	// recordsIndex is that of the last change of a record, or of when the tree was opened.
+	recordsIndex uint64
+	index        uint64
+	history      []*Event
+	stats        Stats
+	events       []*Event // since they were last taken
+	view         *View    // as it is now; nil after a change
 }
 
 func newTree() *Tree {
@@ -50,6 +54,7 @@ func newTree() *Tree {
 		deadlines: btree.NewBTreeGOptions(func(a, b deadline) bool {
 			return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.path, b.path)) < 0
 		}, btree.Options{NoLocks: true}),
+		records: newRecords(),
 	}
 }
 
@@ -96,6 +101,11 @@ func Open(eng engine.Engine) (*Tree, error) {
 			if e, bad = parseEvent(binary.BigEndian.Uint64(k[1:]), v); bad == nil {
 				t.history = append(t.history, e)
 			}
+		case recordRecord:
+			var r record
+			if r, bad = parseRecord(string(k[1:]), v); bad == nil {
+				t.records.Set(r)
+			}
 		case recordIndex:
 			if len(v) != 8 {
 				bad = errMalformed
@@ -111,6 +121,7 @@ func Open(eng engine.Engine) (*Tree, error) {
 	if err == nil {
 		err = bad
 	}
+	t.recordsIndex = t.index
 	return t, err
 }
 

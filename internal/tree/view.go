@@ -23,14 +23,18 @@ func (s *Stats) count(c *Counts, err *Error) {
 type View struct {
 	nodes     *nodes
 	deadlines *btree.BTreeG[deadline]
+	records   *records
 	history   []*Event
 	Index     uint64
+	// RecordsIndex changes whenever a record does.
+	RecordsIndex uint64
 }
 
 // View returns the tree as it is now, unmoved by later changes.
 func (t *Tree) View() *View {
 	if t.view == nil {
-		t.view = &View{nodes: t.nodes.Copy(), deadlines: t.deadlines.Copy(), history: t.history, Index: t.index}
+		t.view = &View{nodes: t.nodes.Copy(), deadlines: t.deadlines.Copy(), records: t.records.Copy(),
+			history: t.history, Index: t.index, RecordsIndex: t.recordsIndex}
 	}
 	return t.view
 }

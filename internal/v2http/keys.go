@@ -26,9 +26,10 @@ type Log interface {
 // Keys serves /v2/keys.
 type Keys struct {
 	Backend
-	log Log
-	now func() time.Time
-	id  string // of the cluster
+	log  Log
+	auth *Auth
+	now  func() time.Time
+	id   string // of the cluster
 
 	gets getCounts
 }
@@ -41,8 +42,8 @@ func (g *getCounts) read() tree.Counts {
 }
 
 // NewKeys makes the handler.
-func NewKeys(b Backend, l Log, clusterID string) *Keys {
-	return &Keys{Backend: b, log: l, now: time.Now, id: clusterID}
+func NewKeys(b Backend, l Log, a *Auth, clusterID string) *Keys {
+	return &Keys{Backend: b, log: l, auth: a, now: time.Now, id: clusterID}
 }
 
 // treePrefix is where the log has the nodes of users.
@@ -55,6 +56,10 @@ func (k *Keys) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Etcd-Cluster-Id", k.id)
 	q, err := parseKeyRequest(r, k.now)
 	if err != nil {
+		keyError(w, err)
+		return
+	}
+	if err := k.auth.mayAccess(r, q.asSent, q.recursive); err != nil {
 		keyError(w, err)
 		return
 	}

@@ -75,14 +75,20 @@ func answer(w http.ResponseWriter, status int, v any) {
 type Members struct {
 	Backend
 	change Membership
+	auth   *Auth
 	id     string // of the cluster
 }
 
 // NewMembers makes the handler.
-func NewMembers(b Backend, m Membership, clusterID string) *Members { return &Members{b, m, clusterID} }
+func NewMembers(b Backend, m Membership, a *Auth, clusterID string) *Members {
+	return &Members{b, m, a, clusterID}
+}
 
 func (h *Members) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !allowed(w, r, http.MethodGet, http.MethodPost, http.MethodDelete, http.MethodPut) {
+		return
+	}
+	if r.Method != http.MethodGet && !h.auth.mayAdminister(w, r) {
 		return
 	}
 	w.Header().Set("X-Etcd-Cluster-Id", h.id)
