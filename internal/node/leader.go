@@ -130,7 +130,8 @@ func (n *Node) SnapshotSent(id cluster.ID, ok bool) {
 	n.raw.ReportSnapshot(uint64(id), status)
 }
 
-// hurry is an election without waiting for the leader's silence to last: its process is known to be gone.
+// hurry is an election without waiting for the leader's silence to last: its process is known to be gone, or it has given
+// up.
 type hurry struct {
 	next, until time.Duration
 }
@@ -145,11 +146,31 @@ func (n *Node) Down(id cluster.ID) {
 		return
 	}
 	_ = n.raw.ForgetLeader()
-	voters := slices.DeleteFunc(slices.Clone(n.conf.GetVoters()), func(v uint64) bool { return v == uint64(id) })
+	n.standSoon(id, 0)
+	n.campaignInHurry()
+}
+
+// campaignTransfer is what raft says in a request for a vote by a member that the leader has asked to take over.
+const campaignTransfer = "CampaignTransfer"
+
+// standInstead calls an election soon if this member does not vote for a candidate that the leader has asked to take
+// over: the candidate may have less of the log, as the leader's word to it may overtake the entries it has sent before. A
+// leader that has given up does not go on, so otherwise all would wait for their timeouts.
+func (n *Node) standInstead(request *raftpb.Message) {
+	s := n.raw.BasicStatus()
+	if string(request.GetContext()) != campaignTransfer || request.GetTerm() != s.GetTerm() || s.GetVote() == request.GetFrom() ||
+		s.Lead != raft.None || !n.votes() {
+		return
+	}
+	n.standSoon(cluster.ID(request.GetFrom()), hurryStep)
+}
+
+// standSoon plans an election after a time, or, where several members other than one do so, one after the other.
+func (n *Node) standSoon(other cluster.ID, after time.Duration) {
+	voters := slices.DeleteFunc(slices.Clone(n.conf.GetVoters()), func(v uint64) bool { return v == uint64(other) })
 	slices.Sort(voters)
 	rank := slices.Index(voters, uint64(n.cfg.ID))
-	n.hurry = hurry{next: n.now + time.Duration(rank)*hurryStep, until: n.now + n.electionTimeout()}
-	n.campaignInHurry()
+	n.hurry = hurry{next: n.now + after + time.Duration(rank)*hurryStep, until: n.now + n.electionTimeout()}
 }
 
 func (n *Node) campaignInHurry() {

@@ -226,6 +226,7 @@ func (n *Node) Receive(m *raftpb.Message) error {
 				Term: new(term), Reject: new(true)})
 			return nil
 		}
+		defer n.standInstead(m)
 	case raftpb.MsgSnap:
 		// Raft takes over the snapshot's configuration at once. Membership changes from before that are still on their way
 		// back here would be made to it again.

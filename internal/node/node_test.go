@@ -537,6 +537,34 @@ func TestStalledMemberHandsOverAndDoesNotStand(t *testing.T) {
 	require.NoError(t, c.leader().node.Propose(cmds("x")))
 }
 
+// The word to take over may come before entries that the leader has sent earlier: its receiver loses. The one who has
+// those entries stands at once.
+func TestMemberWithMoreOfTheLogStandsInsteadOfTheSuccessor(t *testing.T) {
+	c := newTrio(t)
+	c.run(5 * time.Second)
+	l := c.leader()
+	to, other := c.m[1], c.m[2]
+	if l == to {
+		to = c.m[3]
+	} else if l == other {
+		other = c.m[3]
+	}
+	other.held = true // what it has is not acknowledged
+	require.NoError(t, l.node.Propose(cmds("both")))
+	c.settle()
+	c.cut[uint64(to.node.Status().ID)] = true
+	require.NoError(t, l.node.Propose(cmds("one")))
+	c.settle()
+	require.Equal(t, to.node.Status().ID, l.node.Successor())
+	c.cut = map[uint64]bool{}
+	l.node.SetStalled(true)
+	other.held = false
+	c.run(3 * tick)
+	require.Same(t, other, c.leader())
+	c.run(tick)
+	require.Equal(t, []string{"both", "one"}, to.applied[len(to.applied)-2:])
+}
+
 // The votes were asked for before the disk stalled, and came after.
 func TestStalledMemberThatIsElectedGivesUp(t *testing.T) {
 	c := newTrio(t)
