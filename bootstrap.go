@@ -62,6 +62,18 @@ func (c *Config) initialMembers() (map[string][]string, error) {
 		}
 		return map[string][]string{c.Name: slices.Sorted(slices.Values(urlStrings(c.InitialAdvertisePeerURLs)))}, nil
 	}
+	members, err := parseCluster(s)
+	if err != nil {
+		return nil, err
+	}
+	if members[c.Name] == nil {
+		return nil, fmt.Errorf("couldn't find local name %q in the initial cluster configuration %q: --name must be one of the names in --initial-cluster", c.Name, s)
+	}
+	return members, nil
+}
+
+// parseCluster reads a list of name=url: peer URLs by name.
+func parseCluster(s string) (map[string][]string, error) {
 	members := map[string][]string{}
 	seen := map[string]bool{}
 	for _, part := range strings.Split(s, ",") {
@@ -81,9 +93,6 @@ func (c *Config) initialMembers() (map[string][]string, error) {
 	}
 	for _, urls := range members {
 		slices.Sort(urls)
-	}
-	if members[c.Name] == nil {
-		return nil, fmt.Errorf("couldn't find local name %q in the initial cluster configuration %q: --name must be one of the names in --initial-cluster", c.Name, s)
 	}
 	return members, nil
 }

@@ -42,6 +42,7 @@ type Config struct {
 	Metrics                                                  string // extensive, or anything else for less
 
 	Discovery DiscoveryConfig
+	Proxy     ProxyConfig
 
 	Logger *slog.Logger // nil makes one from the Log fields
 
@@ -52,6 +53,8 @@ type Config struct {
 // DiscoveryConfig says where a member that has no data asks who the first members are.
 type DiscoveryConfig struct {
 	SRV, SRVName                                              string // a domain, and a suffix of its service names
+	URL, Proxy                                                string // a token in a v2 key space, and an HTTP proxy to it
+	Fallback                                                  string // when the cluster of the URL is full: exit or proxy
 	Token                                                     string
 	Endpoints                                                 string // of the registry, a comma list
 	DialTimeout, RequestTimeout, KeepaliveTime, KeepaliveWait time.Duration

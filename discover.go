@@ -28,6 +28,22 @@ func (s *Server) discover(ctx context.Context) error {
 		}
 		s.log.Info("found the first members in the DNS", "domain", d.SRV, "initial-cluster", members)
 		c.InitialCluster = members
+	case d.URL != "":
+		if c.InitialClusterState == clusterExisting {
+			return errors.New("discovery URL should not be set when joining existing initial cluster: with --initial-cluster-state=existing, give --initial-cluster")
+		}
+		c.InitialClusterToken = d.URL
+		own := urlStrings(c.InitialAdvertisePeerURLs)
+		t := discovery.Token{URL: d.URL, Proxy: d.Proxy, Logger: s.log}
+		members, err := t.Join(ctx, cluster.MemberID(own, d.URL, 0), named(c.Name, own))
+		switch {
+		case errors.Is(err, discovery.ErrFull) && d.Fallback != fallbackExit:
+			return ErrProxyInstead
+		case err != nil:
+			return failedDiscovery(err)
+		}
+		s.log.Info("found the first members at the discovery URL", "url", d.URL, "initial-cluster", members)
+		c.InitialCluster = members
 	case d.Endpoints != "":
 		if c.InitialClusterState == clusterExisting {
 			return errors.New("discovery URL should not be set when joining existing initial cluster: with --initial-cluster-state=existing, give --initial-cluster")
@@ -40,16 +56,20 @@ func (s *Server) discover(ctx context.Context) error {
 		own := urlStrings(c.InitialAdvertisePeerURLs)
 		r := discovery.Registry{Token: d.Token, Client: cfg, RequestTimeout: d.RequestTimeout, Logger: s.log}
 		members, err := r.Join(ctx, cluster.MemberID(own, d.Token, 0), named(c.Name, own))
-		switch {
-		case errors.Is(err, discovery.ErrFull), errors.Is(err, discovery.ErrDuplicate):
-			return fmt.Errorf("failed to bootstrap; discovery token was already used: %w: do not reuse discovery token; generate a new one to bootstrap a cluster", err)
-		case err != nil:
-			return fmt.Errorf("failed to bootstrap with the discovery token: %w", err)
+		if err != nil {
+			return failedDiscovery(err)
 		}
 		s.log.Info("found the first members in the registry", "initial-cluster", members)
 		c.InitialCluster = members
 	}
 	return nil
+}
+
+func failedDiscovery(err error) error {
+	if errors.Is(err, discovery.ErrFull) || errors.Is(err, discovery.ErrDuplicate) {
+		return fmt.Errorf("failed to bootstrap; discovery token was already used: %w: do not reuse discovery token; generate a new one to bootstrap a cluster", err)
+	}
+	return fmt.Errorf("failed to bootstrap with the discovery token: %w", err)
 }
 
 func (d *DiscoveryConfig) clientConfig() (client.Config, error) {

@@ -1,6 +1,7 @@
 package cairn
 
 import (
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -22,8 +23,7 @@ type web struct {
 func (s *Server) web() (*web, error) {
 	debug := s.cfg.Debug()
 	api := v2http.New(s.host, v2http.Config{
-		Version: Version, CORS: splitList(s.cfg.CORS), HostWhitelist: splitList(s.cfg.HostWhitelist),
-		Registry: s.registry, Pprof: s.cfg.EnablePprof || debug, Traces: debug, Logger: s.log,
+		Version: Version, Access: s.cfg.access(s.log), Registry: s.registry, Pprof: s.cfg.EnablePprof || debug, Traces: debug,
 	})
 	w := &web{}
 	clients, metrics := http.NewServeMux(), http.NewServeMux()
@@ -60,6 +60,10 @@ func (s *Server) web() (*web, error) {
 	}
 	w.clients, w.metrics = api.Guard(clients), metrics
 	return w, nil
+}
+
+func (c *Config) access(log *slog.Logger) v2http.Access {
+	return v2http.Access{CORS: splitList(c.CORS), HostWhitelist: splitList(c.HostWhitelist), Logger: log}
 }
 
 // bcryptCost is the cost that is asked for, or the usual one in the place of one that bcrypt does not have.

@@ -145,7 +145,12 @@ func TestWhatIsRefused(t *testing.T) {
 		{"--discovery-token=t", false, "both --discovery-token and --discovery-endpoints must be set"},
 		{"--discovery-token=t --discovery-endpoints=a,,b", false, "--discovery-endpoints must not contain empty endpoints"},
 		{"--discovery-srv=x.org --initial-cluster=default=http://localhost:2380", false, "multiple discovery or bootstrap flags are set. Choose one of"},
-		{"--discovery-fallback=proxy", true, `v2 proxy is deprecated, and --discovery-fallback can't be configured as "proxy"`},
+		{"--discovery-fallback=proxy", false, "--discovery-fallback=proxy is for --discovery"},
+		{"--discovery-fallback=stay", true, "exit or proxy is expected"},
+		{"--discovery-proxy=p:1", false, "--discovery-proxy is for --discovery, which is not set"},
+		{"--discovery=http://d/t --discovery-srv=x.org", false, "multiple discovery or bootstrap flags are set. Choose one of"},
+		{"--proxy=maybe", true, `unexpected proxy mode "maybe": off, on or readonly is expected`},
+		{"--proxy=on --proxy-refresh-interval=0", false, "--proxy-refresh-interval must be >0 (set to 0ms)"},
 		{"--config-file=/does/not/exist", false, "no such file"},
 	} {
 		_, err := check(strings.Fields(c.args), nil)

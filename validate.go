@@ -11,6 +11,9 @@ import (
 )
 
 const (
+	fallbackExit  = "exit"
+	fallbackProxy = "proxy"
+
 	clusterNew      = "new"
 	clusterExisting = "existing"
 
@@ -57,6 +60,9 @@ func (c *Config) Validate() error {
 	if c.DowngradeCheckTime <= 0 {
 		return fmt.Errorf("--downgrade-check-time must be >0 (set to %v)", c.DowngradeCheckTime)
 	}
+	if err := c.Proxy.validate(); err != nil {
+		return err
+	}
 	c.WatchProgressInterval = max(c.WatchProgressInterval, leastProgressEvery)
 	if _, err := c.compaction(); err != nil {
 		return err
@@ -77,7 +83,7 @@ func (c *Config) validateURLs() error {
 	if len(c.ListenClientURLs) == 0 {
 		return errors.New("--listen-client-urls must not be empty")
 	}
-	if c.given["listen-client-urls"] && !c.given["advertise-client-urls"] {
+	if c.given["listen-client-urls"] && !c.given["advertise-client-urls"] && c.Proxy.Mode == proxyOff {
 		return errors.New("--advertise-client-urls is required when --listen-client-urls is set explicitly")
 	}
 	return nil
@@ -86,14 +92,18 @@ func (c *Config) validateURLs() error {
 func (c *Config) validateDiscovery() error {
 	d := &c.Discovery
 	ways := 0
-	for _, set := range []bool{c.InitialCluster != "", d.SRV != "", d.Endpoints != ""} {
+	for _, set := range []bool{c.InitialCluster != "", d.SRV != "", d.Endpoints != "", d.URL != ""} {
 		if set {
 			ways++
 		}
 	}
 	switch {
 	case ways > 1:
-		return errors.New("multiple discovery or bootstrap flags are set. Choose one of --initial-cluster, --discovery-srv and --discovery-endpoints")
+		return errors.New("multiple discovery or bootstrap flags are set. Choose one of --initial-cluster, --discovery, --discovery-srv and --discovery-endpoints")
+	case d.Fallback == fallbackProxy && d.URL == "":
+		return errors.New("--discovery-fallback=proxy is for --discovery: with no other way a member turns into a proxy")
+	case d.Proxy != "" && d.URL == "":
+		return errors.New("--discovery-proxy is for --discovery, which is not set")
 	case (d.Token == "") != (d.Endpoints == ""):
 		return errors.New("both --discovery-token and --discovery-endpoints must be set")
 	case d.Endpoints != "" && slices.Contains(strings.Split(strings.ReplaceAll(d.Endpoints, " ", ""), ","), ""):
@@ -104,12 +114,10 @@ func (c *Config) validateDiscovery() error {
 
 func checkFallback(s string) error {
 	switch s {
-	case "exit":
+	case "", fallbackExit, fallbackProxy:
 		return nil
-	case "proxy":
-		return errors.New(`v2 proxy is deprecated, and --discovery-fallback can't be configured as "proxy"`)
 	}
-	return errors.New("exit is expected")
+	return errors.New("exit or proxy is expected")
 }
 
 func checkClusterState(s string) error {

@@ -87,12 +87,12 @@ func member(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	s, err := cairn.Start(ctx, cfg)
+	s, err := begin(ctx, cfg)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "cairn: failed to start: %v\n", err)
 		return 1
 	}
-	greet(s)
+	s.greet()
 	code := 0
 	select {
 	case <-ctx.Done():
@@ -111,8 +111,42 @@ func member(args []string) int {
 	return code
 }
 
+// process is what runs: a member or a proxy.
+type process interface {
+	greet()
+	Done() <-chan struct{}
+	Err() error
+	Stop() error
+}
+
+type (
+	server struct{ *cairn.Server }
+	proxy  struct{ *cairn.Proxy }
+)
+
+func begin(ctx context.Context, cfg cairn.Config) (process, error) {
+	asProxy, err := cfg.RunsProxy()
+	if err != nil {
+		return nil, err
+	}
+	if !asProxy {
+		s, err := cairn.Start(ctx, cfg)
+		if !errors.Is(err, cairn.ErrProxyInstead) {
+			return server{s}, err
+		}
+		fmt.Fprintln(os.Stderr, "cairn: the cluster has the members that it wants; going on as a proxy to it")
+	}
+	p, err := cairn.StartProxy(ctx, cfg)
+	return proxy{p}, err
+}
+
+func (p proxy) greet() {
+	fmt.Printf("cairn %s forwards the v2 API on %s\n", cairn.Version, p.Addrs()[0])
+	fmt.Printf("  members  curl http://%s/v2/config/local/proxy\n", p.Addrs()[0])
+}
+
 // greet tells a newcomer how to talk to the member.
-func greet(s *cairn.Server) {
+func (s server) greet() {
 	addr := s.Addrs()[0].String()
 	fmt.Printf("cairn %s is ready on %s; its data is in %s\n", cairn.Version, addr, s.DataDir())
 	fmt.Printf("  write   cairn ctl --endpoints %s put greeting hello     (or any etcdctl)\n", addr)

@@ -24,7 +24,7 @@ type SRV struct {
 }
 
 // Members returns the members in the form of --initial-cluster. The member whose address is one of own gets name, the
-// others get numbers.
+// others get numbers. Nobody need be there if there is no own.
 func (s *SRV) Members(ctx context.Context, name string, own []url.URL) (string, error) {
 	mine := map[string]url.URL{}
 	for _, u := range own {
@@ -76,7 +76,7 @@ func (s *SRV) Members(ctx context.Context, name string, own []url.URL) (string, 
 	if len(failed) == 2 {
 		return "", fmt.Errorf("dns lookup errors: %s", strings.Join(failed, " and "))
 	}
-	if !found {
+	if !found && len(own) > 0 {
 		return "", fmt.Errorf("cannot find local etcd member %q in SRV records of %s: one of its --initial-advertise-peer-urls has to be there", name, s.Domain)
 	}
 	return strings.Join(parts, ","), nil

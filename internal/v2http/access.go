@@ -2,6 +2,7 @@ package v2http
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -9,13 +10,20 @@ import (
 	"strings"
 )
 
+// Access says who may use HTTP: CORS are the origins that browsers may call from, HostWhitelist the host names that clients
+// may use. Empty or holding "*", either lets all pass.
+type Access struct {
+	CORS, HostWhitelist []string
+	Logger              *slog.Logger
+}
+
 // Guard puts the rules of access before the handler (v3-gateway-http.md section 2).
-func (a *API) Guard(next http.Handler) http.Handler {
-	hosts, origins := newNames(a.cfg.HostWhitelist), newNames(a.cfg.CORS)
+func (a *Access) Guard(next http.Handler) http.Handler {
+	hosts, origins := newNames(a.HostWhitelist), newNames(a.CORS)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = modern(r)
 		if host := hostName(r.Host); r.TLS == nil && !hosts.has(host) {
-			a.cfg.Logger.Warn("rejecting HTTP request from untrusted host", "host", host, "remote-addr", r.RemoteAddr)
+			a.Logger.Warn("rejecting HTTP request from untrusted host", "host", host, "remote-addr", r.RemoteAddr)
 			http.Error(w, misdirected(host), http.StatusMisdirectedRequest)
 			return
 		}
@@ -30,9 +38,9 @@ func (a *API) Guard(next http.Handler) http.Handler {
 
 // Trusted reports whether a request comes from no other site than those that browsers may call from. It guards what
 // the browser does not guard itself: a WebSocket may be opened from any page.
-func (a *API) Trusted(r *http.Request) bool {
+func (a *Access) Trusted(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
-	if origin == "" || newNames(a.cfg.CORS).has(origin) {
+	if origin == "" || newNames(a.CORS).has(origin) {
 		return true
 	}
 	u, err := url.Parse(origin)

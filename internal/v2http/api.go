@@ -6,7 +6,6 @@ package v2http
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -35,18 +34,16 @@ type Backend interface {
 // Config is what the pages are made from.
 type Config struct {
 	Version string // of the server, x.y.z
-	// CORS are the origins that browsers may call from, HostWhitelist the host names that clients may use. Empty or
-	// holding "*", either lets all pass.
-	CORS, HostWhitelist []string
-	Registry            *prometheus.Registry
-	Pprof               bool // serve profiles
-	Traces              bool // serve /debug/requests and /debug/events
-	Logger              *slog.Logger
+	Access
+	Registry *prometheus.Registry
+	Pprof    bool // serve profiles
+	Traces   bool // serve /debug/requests and /debug/events
 }
 
 // API serves the pages of one member.
 type API struct {
 	Backend
+	*Access
 	cfg     Config
 	metrics *metrics
 	scrape  http.Handler
@@ -54,7 +51,7 @@ type API struct {
 
 // New makes the pages and registers their metrics. It is called once for a registry.
 func New(b Backend, cfg Config) *API {
-	return &API{Backend: b, cfg: cfg, metrics: newMetrics(cfg.Registry), scrape: scrape(cfg.Registry)}
+	return &API{Backend: b, Access: &cfg.Access, cfg: cfg, metrics: newMetrics(cfg.Registry), scrape: scrape(cfg.Registry)}
 }
 
 // Routes adds everything that clients are served.

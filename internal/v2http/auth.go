@@ -146,8 +146,12 @@ func (s *access) rolesOf(u user) (out []role) {
 	return out
 }
 
-// errDenied says that the caller is not who it claims to be.
-var errDenied = errors.New(noCredentials)
+// deniedError says that the caller is not who it claims to be.
+type deniedError struct{}
+
+func (deniedError) Error() string { return noCredentials }
+
+var errDenied error = deniedError{}
 
 // caller finds out who asks. named is false for nobody in particular.
 func (a *Auth) caller(r *http.Request, s *access) (u user, named bool, err error) {

@@ -93,7 +93,8 @@ type site struct {
 }
 
 func newSite(t *testing.T, b *member, change func(*Config)) *site {
-	cfg := Config{Version: "3.7.3", Registry: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	cfg := Config{Version: "3.7.3", Registry: prometheus.NewRegistry(),
+		Access: Access{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}}
 	if change != nil {
 		change(&cfg)
 	}
