@@ -100,6 +100,9 @@ func (m *member) handOn(eff *machine.Effects) {
 	if !m.s.bad.DropWatchEvents || !m.w.chance(5) {
 		m.hub.Publish(v.KV.Rev(), eff.Changes)
 	}
+	if !m.s.bad.DropTreeEvents || !m.w.chance(5) {
+		m.paths.Publish(eff.Events)
+	}
 	m.deliver(eff.Results)
 	if eff.NewTerm != 0 {
 		m.again(eff.NewTerm)
@@ -199,6 +202,9 @@ func (m *member) replace(eng *mem.Engine) error {
 	m.lose()
 	if !m.s.bad.NoJump {
 		m.hub.Jump(mc.View().KV.Rev())
+	}
+	if !m.s.bad.NoReset {
+		m.paths.Reset(mc.View().Tree.Index)
 	}
 	if mc.View().Cluster.Removed(m.id.ID) {
 		m.retire()

@@ -126,8 +126,12 @@ func (s *system) settle() {
 	s.run(leastSettle)
 	s.awaitWhole()
 	s.lastReads()
+	s.checkTreeEnds()
 	s.awaitWhole() // a lease may have ended meanwhile
 	for _, x := range s.watches {
+		x.finish()
+	}
+	for _, x := range s.waiters {
 		x.finish()
 	}
 	s.checkLeasesEnd()

@@ -148,6 +148,7 @@ func (m *member) scanLeases(now time.Duration) {
 	if !m.acts() {
 		return
 	}
+	m.syncTree()
 	revoke, checkpoints := m.deadlines.Tick(now)
 	for _, id := range revoke {
 		m.w.note("%v: lease %d is over", m, id)

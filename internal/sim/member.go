@@ -59,6 +59,7 @@ type member struct {
 	node      *node.Node
 	machine   *machine.Machine
 	hub       *watch.Hub
+	paths     *watch.Paths
 	deadlines *node.Deadlines
 	out       node.Output
 
@@ -71,6 +72,7 @@ type member struct {
 	lastWord  raftpb.MessageType // the power goes when a message of this kind has left
 	preparing bool               // a snapshot from another member is being made a database
 	shown     int64              // the newest revision that a serializable read has shown
+	shownTree uint64             // the newest index of the v2 tree that one has shown
 }
 
 // newMember thinks of a member. It has no disk yet.
@@ -141,7 +143,7 @@ func (m *member) boot() error {
 	m.writing = writing{loggedCommit: rec.HardState.GetCommit(), stallAfter: m.w.between(500*time.Millisecond, time.Second)}
 	m.leading = leading{heard: map[uint64]time.Duration{}}
 	m.tampered = tampered{entries: rec.Start.Index + uint64(len(rec.Entries))}
-	m.preparing, m.shown, m.lastWord = false, 0, noMessage
+	m.preparing, m.shown, m.shownTree, m.lastWord = false, 0, 0, noMessage
 	m.backlog, m.paused, m.armed, m.told = nil, 0, 0, 0
 	m.notified = m.machine.Applied()
 	m.conf = m.machine.View().Cluster.ConfState()
@@ -156,6 +158,7 @@ func (m *member) boot() error {
 	}
 	v := m.machine.View()
 	m.hub = watch.NewHub(m, v.KV.Rev())
+	m.paths = watch.NewPaths(m, v.Tree.Index)
 	m.stale = v
 	m.clock = clock{rate: 1 + (2*m.w.rng.Float64()-1)*m.s.plan.skew, since: m.w.now}
 	m.up = true

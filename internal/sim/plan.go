@@ -12,6 +12,8 @@ type plan struct {
 	clients     int
 	observers   int
 	lessees     int
+	treeClients int           // of the v2 API
+	waiters     int           // there
 	think       time.Duration // a client's rest between two operations, about
 	keepEntries uint64        // applied entries that members keep in memory for others
 	gather      bool          // proposals wait while the log is at work
@@ -41,6 +43,7 @@ type quality struct {
 func newPlan(seed uint64, members int) plan {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 0x706c616e))}
 	p := plan{voters: members, clients: 3 + w.rng.IntN(5), observers: 3, lessees: 3 + w.rng.IntN(5),
+		treeClients: 1 + w.rng.IntN(4), waiters: 3,
 		think: w.between(15*time.Millisecond, 150*time.Millisecond), keepEntries: pick(w, []uint64{3, 10, 40, 200, 5000}),
 		gather: w.chance(50), segment: pick(w, []int64{4 << 10, 16 << 10, 64 << 10}), flushEvery: w.between(300*time.Millisecond, 8*time.Second),
 		pace:        w.between(100*time.Millisecond, 1500*time.Millisecond),

@@ -41,6 +41,7 @@ type Counts struct {
 	Messages, Lost                                          int
 	Events, Gaps                                            int // of watchers
 	Grants, Renewals, Expired                               int // of leases
+	TreeChanges, TreeReads, TreeEvents                      int // of the v2 API
 }
 
 // add sums up the counts of several runs.

@@ -38,6 +38,10 @@ type Sabotage struct {
 	DropWatchEvents bool // now and then changes are not published
 	ResumeLate      bool // a watch is resumed one revision too late
 
+	DropTreeEvents bool // now and then events of the v2 tree are not published
+	NoReset        bool // those who wait for them are not told of an installed snapshot
+	NoTreeSync     bool // nobody asks for the end of what is over in the tree
+
 	RevokeTwice    bool // the end of a lease is asked for twice
 	ForwardRevokes bool // what a leader asks for is proposed by others when it does not lead any more
 	LocalRenewals  bool // a leader renews leases without the log

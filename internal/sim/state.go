@@ -55,6 +55,9 @@ func (s *sums) add(eff *machine.Effects) {
 
 func mixEvent(h uint64, e *tree.Event) uint64 {
 	h = mixInt(h, int64(e.Action), int64(e.Index))
+	if e.Refresh {
+		h = mixInt(h, 1)
+	}
 	for _, n := range []*tree.Node{e.Node, e.Prev} {
 		if n != nil {
 			h = mixInt(mix(h, n.Path, n.Value), int64(n.Created), int64(n.Modified), n.Expires)

@@ -18,6 +18,8 @@ type system struct {
 	clients []*client
 	watches []*observer
 	holders []*lessee
+	trees   []*treeClient
+	waiters []*waiter
 	change  change
 	calm    bool          // nothing goes wrong any more, and nobody begins anything
 	jumped  time.Duration // by how much clocks have jumped ahead, all together
@@ -64,9 +66,18 @@ func (s *system) start() {
 		s.holders = append(s.holders, l)
 		s.w.after(s.w.span(100*time.Millisecond), l.run)
 	}
+	for i := range s.plan.treeClients {
+		c := &treeClient{s: s, w: s.w, n: i}
+		s.trees = append(s.trees, c)
+		s.w.after(s.w.span(50*time.Millisecond), c.run)
+	}
+	for i := range s.plan.waiters {
+		x := newWaiter(s, i)
+		s.waiters = append(s.waiters, x)
+		s.w.after(s.w.span(50*time.Millisecond), x.run)
+	}
 	s.traffic(300*time.Millisecond, 4*time.Second, s.compact)
 	s.traffic(50*time.Millisecond, 2*time.Second, s.look)
-	s.traffic(20*time.Millisecond, 600*time.Millisecond, s.changeTree)
 	if s.plan.membership {
 		s.w.after(s.w.between(200*time.Millisecond, 2*time.Second), s.changeMembers)
 	}

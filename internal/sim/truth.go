@@ -29,6 +29,7 @@ type truth struct {
 	keys    map[string][]version
 	terms   map[uint64]leadership
 	leases  leaseBook
+	tree    *treeModel
 }
 
 // known is one entry that was applied.
@@ -53,7 +54,7 @@ type leadership struct {
 
 func newTruth(s *system) *truth {
 	t := &truth{s: s, eng: mem.New(), byID: map[uint64]uint64{}, results: map[uint64]machine.Result{}, keys: map[string][]version{},
-		terms: map[uint64]leadership{}}
+		terms: map[uint64]leadership{}, tree: newTreeModel()}
 	t.leases = leaseBook{s: s, now: map[int64]*tenure{}, byRequest: map[uint64]*tenure{}, revokes: map[uint64]bool{}}
 	var err error
 	t.machine, err = machine.Open(machineConfig, t.eng)
@@ -106,6 +107,7 @@ func (t *truth) extend(e *raftpb.Entry) {
 		t.keys[c.KV.Key()] = append(t.keys[c.KV.Key()], v)
 	}
 	t.leases.effects(&eff, before)
+	t.tree.applied(command(e), &eff)
 	for _, cc := range eff.Conf {
 		t.s.membersChanged(cc)
 	}
@@ -116,6 +118,16 @@ func (t *truth) extend(e *raftpb.Entry) {
 		_, _, err := t.machine.CompactStep(100)
 		must(err)
 	}
+}
+
+// command is the command of an entry, none if it is something else.
+func command(e *raftpb.Entry) (c wire.Command) {
+	if e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0 {
+		var err error
+		c, err = wire.ParseCommand(e.GetData())
+		must(err)
+	}
+	return c
 }
 
 // compare checks what a member has done against the truth at the same index, and its whole state if asked to.

@@ -47,6 +47,7 @@ type Waiter struct {
 
 	events  []*tree.Event // that wait to be taken; under the hub's mutex
 	dropped bool
+	behind  bool // history has more for it, up to the present
 	wake    chan struct{}
 }
 
@@ -60,17 +61,8 @@ func (p *Paths) Watch(path string, recursive bool, from uint64) (*Waiter, uint64
 	if from == 0 {
 		w.next = v.Index + 1
 	}
-	for w.next <= v.Index && len(w.events) < pathQueue {
-		e, err := v.Search(path, recursive, w.next)
-		if err != nil {
-			return nil, v.Index, err
-		}
-		if e == nil {
-			w.next = v.Index + 1
-			break
-		}
-		w.events = append(w.events, e)
-		w.next = e.Index + 1
+	if err := w.recall(v); err != nil {
+		return nil, v.Index, err
 	}
 	by := p.exact
 	if recursive {
@@ -86,6 +78,25 @@ func (p *Paths) Watch(path string, recursive bool, from uint64) (*Waiter, uint64
 		w.wake <- struct{}{}
 	}
 	return w, v.Index, nil
+}
+
+// recall takes events from history, as many as may wait. If there are more, the watcher stays behind: the rest is recalled
+// when these have been taken.
+func (w *Waiter) recall(v *tree.View) error {
+	for w.next <= v.Index && len(w.events) < pathQueue {
+		e, err := v.Search(w.path, w.recursive, w.next)
+		if err != nil {
+			return err
+		}
+		if e == nil {
+			w.next = v.Index + 1
+			break
+		}
+		w.events = append(w.events, e)
+		w.next = e.Index + 1
+	}
+	w.behind = w.next <= v.Index
+	return nil
 }
 
 // Len is the number of watchers.
@@ -139,7 +150,7 @@ func (p *Paths) tell(e *tree.Event) {
 
 func offer(ws map[*Waiter]struct{}, e *tree.Event) {
 	for w := range ws {
-		if e.Index < w.next || w.dropped {
+		if e.Index < w.next || w.dropped || w.behind {
 			continue
 		}
 		if len(w.events) >= pathQueue {
@@ -189,6 +200,13 @@ func (w *Waiter) Take() ([]*tree.Event, error) {
 	}
 	e := w.events
 	w.events = nil
+	if w.behind {
+		if err := w.recall(w.hub.source.Tree()); err != nil {
+			w.drop()
+		} else if len(w.events) > 0 {
+			w.signal()
+		}
+	}
 	return e, nil
 }
 
