@@ -1,11 +1,12 @@
-# Every target runs on a fresh machine with only Go, but for `clients`, which installs what it needs.
+# Every target runs on a fresh machine with only Go, but for `clients`, which installs what it needs, and `network`, which
+# needs root on Linux.
 GO ?= go
 SEEDS ?= 2000
 FUZZTIME ?= 10s
 SOAKTIME ?= 1h
 CONCURRENT = ./internal/host ./internal/peer ./internal/watch ./internal/v3rpc ./internal/sim ./internal/wal ./internal/engine/... ./client/...
 
-.PHONY: build test race fuzz sim soak bench golden lint clients
+.PHONY: build test race fuzz sim soak network bench golden lint clients
 build:
 	$(GO) build -o bin/cairn ./cmd/cairn
 	ln -sf cairn bin/etcdctl
@@ -21,6 +22,8 @@ sim:
 	$(GO) test ./internal/sim -run TestSeeds -v -sim.seeds $(SEEDS) -sim.seed $${SEED:-0} -timeout 60m
 soak:
 	$(GO) test ./internal/sim -run TestSeeds -v -sim.for $(SOAKTIME) -sim.seed $$(date +%s)0000 -timeout 0
+network:
+	test/network/run.sh
 golden:
 	cd bench && $(GO) test ./golden -v
 bench:

@@ -54,15 +54,29 @@ func newDisk(t testing.TB, name string, bytes int64) *disk {
 	t.Cleanup(func() {
 		d.thaw()
 		_ = unix.Close(d.fd)
-		for range 50 { // a process that was killed may not be quite gone
-			if unix.Unmount(d.path, 0) == nil {
-				break
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
+		unmount(d.path)
 		_ = os.Remove(image)
 	})
 	return d
+}
+
+// newMemory mounts a file system that needs no disk.
+func newMemory(t testing.TB, name string) (path string) {
+	path = filepath.Join(home(), name)
+	require.NoError(t, os.MkdirAll(path, 0o700))
+	require.NoError(t, unix.Mount("tmpfs", path, "tmpfs", 0, "mode=700"))
+	t.Cleanup(func() { unmount(path) })
+	return path
+}
+
+// unmount waits a moment for processes that were killed and are not quite gone.
+func unmount(path string) {
+	for range 50 {
+		if unix.Unmount(path, 0) == nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // freeze lets every write wait until thaw, from when it returns at the latest. If this process dies, or forgets, the

@@ -18,15 +18,15 @@ const (
 	leaseTTL = 10 * time.Second
 	// leaseLate is how late a lease may end.
 	leaseLate = time.Second
+	leaseCall = 200 * time.Millisecond
 )
 
 // tenure is one lease, and what its holder knows of it.
 type tenure struct {
-	s      *scene
-	rng    *rand.Rand
-	client *clientv3.Client
-	key    string
-	stop   time.Duration // when its holder stops to renew it
+	s    *scene
+	rng  *rand.Rand
+	key  string
+	stop time.Duration // when its holder stops to renew it
 
 	asked, told time.Duration // the last renewal that was answered
 	open        time.Duration // the end of the last one that was not: it may have its effect a moment later
@@ -44,7 +44,7 @@ func TestLeasesOutliveLeaders(t *testing.T) {
 	var ts []*tenure
 	var wg sync.WaitGroup
 	for i := range leases {
-		x := &tenure{s: s, rng: rand.New(rand.NewPCG(s.seed, uint64(i+1))), client: s.Connect(), key: fmt.Sprint("leased/", i)}
+		x := &tenure{s: s, rng: rand.New(rand.NewPCG(s.seed, uint64(i+1))), key: fmt.Sprint("leased/", i)}
 		x.stop = s.now() + time.Duration(x.rng.Int64N(int64(6*time.Second)))
 		ts = append(ts, x)
 		wg.Go(x.live)
@@ -81,10 +81,9 @@ func TestLeasesOutliveLeaders(t *testing.T) {
 			}
 		}
 		t.Logf("%s: renewed at %v, gone between %v and %v, allowed until %v", x.key, x.told, x.seen, x.gone, limit)
-		require.LessOrEqual(t, x.seen, limit, "the lease of %s has not ended", x.key)
-		late = append(late, max(0, x.gone-end))
+		late = append(late, max(0, x.seen-(limit-leaseLate)))
 	}
-	measured(t, "lease: time from its end until its key is gone", 0, late...)
+	measured(t, "lease: its key is still there so long after its end, or after the election that it fell into", leaseLate, late...)
 	s.end()
 }
 
@@ -93,18 +92,19 @@ func (x *tenure) live() {
 	s := x.s
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	call := func(f func(ctx context.Context) error) error {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	// Any member is asked, and not for long: it may be gone.
+	call := func(f func(context.Context, *clientv3.Client) error) error {
+		ctx, cancel := context.WithTimeout(ctx, leaseCall)
 		defer cancel()
-		return f(ctx)
+		return f(ctx, s.outside[s.Members[x.rng.IntN(3)]])
 	}
 	var id clientv3.LeaseID
-	if err := call(func(ctx context.Context) error {
+	if err := call(func(ctx context.Context, c *clientv3.Client) error {
 		x.asked = s.now()
-		r, err := x.client.Grant(ctx, int64(leaseTTL/time.Second))
+		r, err := c.Grant(ctx, int64(leaseTTL/time.Second))
 		if err == nil {
 			id = r.ID
-			_, err = x.client.Put(ctx, x.key, "here", clientv3.WithLease(id))
+			_, err = c.Put(ctx, x.key, "here", clientv3.WithLease(id))
 		}
 		x.told = s.now()
 		return err
@@ -117,8 +117,8 @@ func (x *tenure) live() {
 		last = s.now() >= x.stop
 		for {
 			asked := s.now()
-			err := call(func(ctx context.Context) error {
-				_, err := s.outside[s.Members[x.rng.IntN(3)]].KeepAliveOnce(ctx, id)
+			err := call(func(ctx context.Context, c *clientv3.Client) error {
+				_, err := c.KeepAliveOnce(ctx, id)
 				return err
 			})
 			if err == nil {
@@ -135,8 +135,8 @@ func (x *tenure) live() {
 	for x.gone == 0 && ctx.Err() == nil {
 		asked := s.now()
 		var there bool
-		if err := call(func(ctx context.Context) error {
-			r, err := x.client.Get(ctx, x.key)
+		if err := call(func(ctx context.Context, c *clientv3.Client) error {
+			r, err := c.Get(ctx, x.key)
 			there = err == nil && len(r.Kvs) > 0
 			return err
 		}); err == nil {

@@ -38,6 +38,13 @@ var unable string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if *takeInImage != "" {
+		if err := takeIn(*takeInImage); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if p := os.Getenv("CAIRN_NETWORK_PREFIX"); p != "" {
 		prefix = p
 	}

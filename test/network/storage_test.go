@@ -14,8 +14,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cairn-kv/cairn/test/process"
 )
@@ -116,10 +119,13 @@ func TestDiskIsFull(t *testing.T) {
 			al, err := s.outside[s.Others(full)[0]].AlarmList(within(t, patience))
 			require.NoError(t, err)
 			if len(al.Alarms) == 0 { // it is the only one that cannot write, and says so
-				require.Contains(t, health(t, full), "no space")
+				require.Regexp(t, "space exceeded|no space", health(t, full))
 				began := time.Now()
-				_, err := s.outside[full].Get(within(t, patience), "poured/0")
-				t.Logf("a read through it after %v: %v", time.Since(began), err)
+				_, err := s.outside[full].Get(within(t, time.Second), "poured/0", clientv3.WithSerializable())
+				require.NoError(t, err, "it does not read what it has")
+				_, err = pb.NewKVClient(s.outside[full].ActiveConnection()).Range(within(t, patience), &pb.RangeRequest{Key: []byte("poured/0")})
+				require.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
+				measured(t, "disk full ("+c.name+"): a read that it cannot answer fails", time.Second, time.Since(began))
 				measured(t, "disk full ("+c.name+"): writes through the others", giveUp, s.resumed(s.Others(full)...))
 			}
 			d.empty()

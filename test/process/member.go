@@ -44,6 +44,7 @@ type Member struct {
 	Client, Peer string // addresses
 	Place        Place  // where it runs
 	Flags        []string
+	Under        []string // the command, such as nice, that the binary is given to, if any
 	Cmd          *exec.Cmd
 	Out          *Output       // of the process that was started last
 	Ended        chan struct{} // closed when it has ended
@@ -67,9 +68,10 @@ func (m *Member) Launch(flags ...string) {
 	_, err := os.Stat(Binary)
 	require.NoError(m.T, err)
 	m.Out = &Output{}
-	args := append([]string{"--name", m.Name, "--data-dir", m.Dir, "--listen-client-urls", m.URL(), "--advertise-client-urls", m.URL(),
-		"--listen-peer-urls", m.PeerURL(), "--initial-advertise-peer-urls", m.PeerURL()}, m.Flags...)
-	m.Cmd = exec.Command(Binary, append(args, flags...)...)
+	args := append(slices.Clone(m.Under), Binary, "--name", m.Name, "--data-dir", m.Dir, "--listen-client-urls", m.URL(), "--advertise-client-urls", m.URL(),
+		"--listen-peer-urls", m.PeerURL(), "--initial-advertise-peer-urls", m.PeerURL())
+	args = slices.Concat(args, m.Flags, flags)
+	m.Cmd = exec.Command(args[0], args[1:]...)
 	m.Cmd.Stdout, m.Cmd.Stderr = m.Out, m.Out
 	m.Cmd.SysProcAttr = dieWithTest()
 	m.Cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
