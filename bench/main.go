@@ -87,6 +87,7 @@ func bench(ctx context.Context, r *measure.Run, dir string, markdown bool, file 
 	if r.Etcd, r.Cairn, err = process.Build(filepath.Join(r.Dir, "bin")); err != nil {
 		return err
 	}
+	r.EtcdV2, _ = process.V2Etcd()
 	debug.SetGCPercent(400) // the client's collector would take the servers' processors
 	rep, failed := r.Do(ctx)
 	if rep.Machine.Filesystem == "tmpfs" {

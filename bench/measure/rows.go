@@ -44,6 +44,7 @@ func scenes(p *Plan) []*scene {
 		alone("lease keep-alive, "+many, keepAlives, times(report.CPUPerOp, 0.6)),
 		alone("lease keep-alive, a stream each time, "+many, keepAlivesOnce, times(report.CPUPerOp, 0.6)),
 		clusterScene(p),
+		v2Scene(p),
 		large(p),
 	}
 }

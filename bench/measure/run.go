@@ -16,7 +16,8 @@ import (
 // Run measures both programs.
 type Run struct {
 	Etcd, Cairn process.Program
-	Dir         string // for the data of both
+	EtcdV2      process.Program // the etcd that has the v2 API; without one its rows are left out
+	Dir         string          // for the data of both
 	Plan        Plan
 	Profiles    string // folder for a profile of each work on each server; they cost processor time. "" for none
 	Want        func(work string) bool
@@ -34,6 +35,10 @@ func (r *Run) Do(ctx context.Context) (*report.Report, error) {
 	r.rows = map[string]*report.Row{}
 	for _, sc := range scenes(&r.Plan) {
 		if sc = sc.selected(r.Want); err == nil && sc != nil {
+			if sc.v2 && r.EtcdV2.Path == "" {
+				r.Log("left out: there is no etcd with the v2 API to compare with: %d rows", len(sc.rows))
+				continue
+			}
 			if sc.members > 0 {
 				err = r.rounds(ctx, sc)
 			} else {
@@ -61,8 +66,12 @@ type pair [2]*subject
 func (r *Run) play(ctx context.Context, sc *scene) (err error) {
 	var p pair
 	defer func() { err = errors.Join(err, p.end()) }()
-	for i, program := range []process.Program{r.Etcd, r.Cairn} {
-		if p[i], err = r.fresh(ctx, program); err != nil {
+	programs, args := []process.Program{r.Etcd, r.Cairn}, r.args()
+	if sc.v2 {
+		programs[0], args = r.EtcdV2, append(args, "--enable-v2")
+	}
+	for i, program := range programs {
+		if p[i], err = newSubject(ctx, program, r.folder(program.Kind), &r.Plan, args...); err != nil {
 			return err
 		}
 		if err = p[i].Pause(); err != nil {
@@ -73,10 +82,6 @@ func (r *Run) play(ctx context.Context, sc *scene) (err error) {
 		err = r.act(ctx, sc, p)
 	}
 	return err
-}
-
-func (r *Run) fresh(ctx context.Context, program process.Program) (*subject, error) {
-	return newSubject(ctx, program, r.folder(program.Kind), &r.Plan, r.args()...)
 }
 
 // args are the same for both: a quota that no row reaches.

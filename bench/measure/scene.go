@@ -24,6 +24,7 @@ type scene struct {
 	copies  bool   // each round has a copy of what prepare left: the rows use it up
 	then    *scene // goes on with the same servers
 	members int    // of a cluster that each round starts anew, 0 for one server
+	v2      bool   // the servers have the v2 API
 }
 
 // selected is the scene with those rows that want says, or nil if nothing of it is left.

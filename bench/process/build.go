@@ -58,6 +58,17 @@ func BuildOldEtcd(dir string) (Program, error) {
 	return p, build(filepath.Join(root, "cmd", "etcd36"), p.Path, ".")
 }
 
+// V2Etcd is an etcd of version 3.4, the last with the v2 API: what ETCD_V2_PROGRAM names, or the distribution's. There may be
+// none.
+func V2Etcd() (Program, bool) {
+	path := os.Getenv("ETCD_V2_PROGRAM")
+	if path == "" {
+		path = "/usr/bin/etcd"
+	}
+	out, err := exec.Command(path, "--version").Output()
+	return Program{Etcd, path}, err == nil && bytes.HasPrefix(out, []byte("etcd Version: 3.4."))
+}
+
 func build(dir, out, pkg string) error {
 	cmd := exec.Command("go", "build", "-o", out, pkg)
 	cmd.Dir = dir
