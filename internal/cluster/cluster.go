@@ -189,6 +189,10 @@ func (t *Table) Check(cc *raftpb.ConfChange) error {
 		if !exists {
 			return wire.ErrMemberNotFound
 		}
+		if !m.IsLearner && len(t.members)-t.learners() == 1 {
+			// Nobody could ever decide anything again. Who asked may have seen two voters: each was asked to remove another.
+			return wire.ErrMemberNotEnoughStarted
+		}
 	case raftpb.ConfChangeUpdateNode:
 		if !exists {
 			return wire.ErrMemberNotFound

@@ -89,7 +89,7 @@ func (s *system) nextChange(via *member) *raftpb.ConfChange {
 	case p < 62:
 		m := pick(s.w, all)
 		return confChange(raftpb.ConfChangeUpdateNode, m, cluster.Member{ID: m.id.ID, PeerURLs: []string{m.id.PeerURLs[0] + "/moved"}})
-	case len(voters) > 1 && (len(voters) > 2 || p < 70):
+	case len(voters) > 2, len(voters) > 1 && p < 70, p >= 97: // the last voter too, which has to be refused
 		return confChange(raftpb.ConfChangeRemoveNode, pick(s.w, all), nil)
 	}
 	return nil
