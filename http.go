@@ -14,9 +14,13 @@ import (
 	"github.com/cairn-kv/cairn/internal/v3rpc"
 )
 
+// keysPath is where the keys of the v2 API are.
+const keysPath = "/v2/keys"
+
 // web is everything that is served over HTTP/1.
 type web struct {
 	clients, metrics http.Handler
+	keys             http.Handler     // of /v2/keys, nil if it is off
 	gateway          *gateway.Gateway // nil if it is off
 }
 
@@ -32,6 +36,7 @@ func (s *Server) web() (*web, error) {
 	for _, mux := range []*http.ServeMux{clients, metrics} {
 		mux.HandleFunc(doctor.Path, s.serveDiagnosis)
 	}
+	var keys *v2http.Keys
 	if s.cfg.EnableV2 {
 		passwords, err := password.New(password.Config{Cost: s.bcryptCost()})
 		if err != nil {
@@ -40,9 +45,9 @@ func (s *Server) web() (*web, error) {
 		id := s.host.ClusterID().String()
 		auth := v2http.NewAuth(s.host, s.host, passwords, false, id, s.log)
 		clients.Handle("/v2/auth/", auth)
-		keys := v2http.NewKeys(s.host, s.host, auth, id)
-		clients.Handle("/v2/keys", keys)
-		clients.Handle("/v2/keys/", keys)
+		keys = v2http.NewKeys(s.host, s.host, auth, id)
+		clients.Handle(keysPath, keys)
+		clients.Handle(keysPath+"/", keys)
 		members := v2http.NewMembers(s.host, s.host, auth, id)
 		clients.Handle("/v2/members", members)
 		clients.Handle("/v2/members/", members)
@@ -59,6 +64,9 @@ func (s *Server) web() (*web, error) {
 		clients.Handle("/v3/", w.gateway)
 	}
 	w.clients, w.metrics = api.Guard(clients), metrics
+	if keys != nil {
+		w.keys = api.Guard(keys)
+	}
 	return w, nil
 }
 

@@ -2,6 +2,7 @@ package cairn
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cairn-kv/cairn/internal/gateway"
+	"github.com/cairn-kv/cairn/internal/lane"
 	"github.com/cairn-kv/cairn/internal/v3rpc"
 )
 
@@ -22,7 +24,8 @@ type serving struct {
 	listeners []net.Listener // of clients
 	metrics   []net.Listener
 	http      *webServer
-	scrapes   *webServer // of the metrics listeners
+	lanes     []*lane.Server // of the same connections, for what is plain
+	scrapes   *webServer     // of the metrics listeners
 	gateway   *gateway.Gateway
 	endWaits  func() // of those who wait for changes over HTTP
 	wg        sync.WaitGroup
@@ -68,6 +71,12 @@ func (s *Server) serve(listeners, metrics []net.Listener) error {
 	s.serving = sv
 	for _, l := range listeners {
 		split := newSplitter(l)
+		if w.keys != nil {
+			split.lane = lane.New(lane.Config{Prefix: keysPath, Handler: w.keys, Logger: s.log, Pass: func(c net.Conn, read []byte) {
+				split.http.give(&sniffed{Conn: c, head: read})
+			}})
+			sv.lanes = append(sv.lanes, split.lane)
+		}
 		s.log.Info("serving client traffic insecurely; this is strongly discouraged!", "traffic", "grpc+http", "address", l.Addr().String())
 		sv.run(func() error { return s.rpc.Serve(split.grpc) })
 		sv.run(func() error { return sv.http.Serve(split.http) })
@@ -116,6 +125,9 @@ func (sv *serving) stop(rpc *v3rpc.Server, limit time.Duration) {
 	closeAll(sv.listeners)
 	rpc.EndStreams() // those of the gateway as well
 	sv.endWaits()
+	for _, l := range sv.lanes {
+		l.Shutdown(ctx)
+	}
 	for _, h := range []*webServer{sv.http, sv.scrapes} {
 		h.shutdown(ctx)
 	}
@@ -130,6 +142,7 @@ func (sv *serving) stop(rpc *v3rpc.Server, limit time.Duration) {
 type splitter struct {
 	net.Listener
 	grpc, http *queueListener
+	lane       *lane.Server // nil if there is none
 }
 
 const (
@@ -142,7 +155,7 @@ const (
 )
 
 func newSplitter(l net.Listener) *splitter {
-	return &splitter{l, newQueueListener(l.Addr()), newQueueListener(l.Addr())}
+	return &splitter{Listener: l, grpc: newQueueListener(l.Addr()), http: newQueueListener(l.Addr())}
 }
 
 func (s *splitter) run() error {
@@ -175,11 +188,13 @@ func (s *splitter) sniff(c net.Conn) {
 	}
 	_ = c.SetReadDeadline(time.Time{})
 	head, _ := r.Peek(r.Buffered())
-	conn := &sniffed{Conn: c, head: append([]byte(nil), head...)}
-	if http2 {
-		s.grpc.give(conn)
-	} else {
-		s.http.give(conn)
+	switch {
+	case http2:
+		s.grpc.give(&sniffed{Conn: c, head: bytes.Clone(head)})
+	case s.lane != nil:
+		s.lane.Serve(c, head)
+	default:
+		s.http.give(&sniffed{Conn: c, head: bytes.Clone(head)})
 	}
 }
 

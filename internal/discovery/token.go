@@ -28,8 +28,8 @@ var (
 const (
 	requestWithin = 10 * time.Second
 	waitWithin    = time.Minute // for one change, before servers end waits by themselves; then the members are read again
-	mostAnswer    = 4 << 20         // bytes
-	mostDoublings = 8               // of the time between two attempts
+	mostAnswer    = 4 << 20     // bytes
+	mostDoublings = 8           // of the time between two attempts
 )
 
 // Error codes of the v2 API.

@@ -82,11 +82,11 @@ func (e *Event) append(b []byte) []byte {
 	if e.Refresh {
 		b = wire.AppendUint(b, 6, 1)
 	}
-	return b
+	return wire.AppendUint(b, 7, e.Index)
 }
 
-func parseEvent(index uint64, b []byte) (*Event, error) {
-	e := &Event{Index: index}
+func parseEvent(b []byte) (*Event, error) {
+	e := &Event{}
 	var path string
 	for len(b) > 0 {
 		num, typ, k := protowire.ConsumeTag(b)
@@ -108,6 +108,8 @@ func parseEvent(index uint64, b []byte) (*Event, error) {
 				e.Action = Action(v)
 			case 6:
 				e.Refresh = v != 0
+			case 7:
+				e.Index = v
 			}
 			continue
 		}
@@ -134,7 +136,7 @@ func parseEvent(index uint64, b []byte) (*Event, error) {
 			}
 		}
 	}
-	if e.Node == nil && e.Action != Internal {
+	if e.Index == 0 || e.Node == nil && e.Action != Internal {
 		return nil, errMalformed
 	}
 	return e, nil

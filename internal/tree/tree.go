@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/tidwall/btree"
 
@@ -22,7 +23,6 @@ const Window = 1000
 const (
 	recordNode   = 'n'
 	recordEvent  = 'e'
-	recordIndex  = 'i'
 	recordRecord = 'r'
 )
 
@@ -93,12 +93,8 @@ func Open(eng engine.Engine) (*Tree, error) {
 				}
 			}
 		case recordEvent:
-			if len(k) != 9 {
-				bad = errMalformed
-				break
-			}
 			var e *Event
-			if e, bad = parseEvent(binary.BigEndian.Uint64(k[1:]), v); bad == nil {
+			if e, bad = parseEvent(v); bad == nil {
 				t.history = append(t.history, e)
 			}
 		case recordRecord:
@@ -106,12 +102,6 @@ func Open(eng engine.Engine) (*Tree, error) {
 			if r, bad = parseRecord(string(k[1:]), v); bad == nil {
 				t.records.Set(r)
 			}
-		case recordIndex:
-			if len(v) != 8 {
-				bad = errMalformed
-				break
-			}
-			t.index = binary.BigEndian.Uint64(v)
 		}
 		if bad != nil {
 			bad = fmt.Errorf("tree: record %q: %w", k, bad)
@@ -121,8 +111,23 @@ func Open(eng engine.Engine) (*Tree, error) {
 	if err == nil {
 		err = bad
 	}
+	if err == nil {
+		err = t.orderHistory()
+	}
 	t.recordsIndex = t.index
 	return t, err
+}
+
+// orderHistory sorts events that come from a ring, and takes the index from the last one.
+func (t *Tree) orderHistory() error {
+	slices.SortFunc(t.history, func(a, b *Event) int { return cmp.Compare(a.Index, b.Index) })
+	for i, e := range t.history {
+		if e.Index != t.history[0].Index+uint64(i) {
+			return fmt.Errorf("tree: history has %d behind %d", e.Index, t.history[i-1].Index)
+		}
+		t.index = e.Index
+	}
+	return nil
 }
 
 // Index is the index of the last change.
@@ -141,11 +146,7 @@ func (t *Tree) Bump(b engine.Batch) { t.done(b, &Event{Action: Internal, Index: 
 // done makes an event part of history.
 func (t *Tree) done(b engine.Batch, e *Event) *Event {
 	t.index, t.view = e.Index, nil
-	b.Set(engine.Tree, []byte{recordIndex}, binary.BigEndian.AppendUint64(nil, t.index))
 	b.Set(engine.Tree, eventKey(e.Index), e.append(nil))
-	if e.Index > Window {
-		b.Delete(engine.Tree, eventKey(e.Index-Window))
-	}
 	if len(t.history) >= Window {
 		t.history = t.history[1:]
 	}
@@ -154,8 +155,9 @@ func (t *Tree) done(b engine.Batch, e *Event) *Event {
 	return e
 }
 
+// eventKey is a place in a ring: an event takes that of the one that history forgets.
 func eventKey(index uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{recordEvent}, index)
+	return binary.BigEndian.AppendUint16([]byte{recordEvent}, uint16(index%Window))
 }
 
 func nodeKey(path string) []byte { return append([]byte{recordNode}, path...) }

@@ -337,3 +337,35 @@ func TestAgainstAModel(t *testing.T) {
 		}
 	}
 }
+
+// TestHistoryOutlivesARestart covers W-33: the ring of events is read in order, wherever it begins.
+func TestHistoryOutlivesARestart(t *testing.T) {
+	eng := mem.New()
+	tr, err := Open(eng)
+	require.NoError(t, err)
+	for n := range 2*Window + 345 {
+		b := eng.NewBatch()
+		_, err := tr.Set(b, Change{Path: "/k", Value: fmt.Sprint(n)})
+		require.NoError(t, err)
+		require.NoError(t, eng.Commit(b))
+		if n != 3 && n != Window-1 && n != Window && n != 2*Window+344 {
+			continue
+		}
+		again, err := Open(eng)
+		require.NoError(t, err)
+		require.Equal(t, tr.Index(), again.Index())
+		for i := uint64(0); i <= tr.Index()+1; i++ {
+			want, wantErr := tr.View().Search("/", true, i)
+			got, gotErr := again.View().Search("/", true, i)
+			require.Equal(t, wantErr, gotErr)
+			require.Equal(t, want, got)
+		}
+	}
+
+	// One that has a gap is refused.
+	b := eng.NewBatch()
+	b.Delete(engine.Tree, eventKey(tr.Index()-5))
+	require.NoError(t, eng.Commit(b))
+	_, err = Open(eng)
+	require.ErrorContains(t, err, "history has")
+}

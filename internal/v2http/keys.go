@@ -31,7 +31,30 @@ type Keys struct {
 	now  func() time.Time
 	id   string // of the cluster
 
-	gets getCounts
+	gets   getCounts
+	recent [recentEvents]atomic.Pointer[encodedEvent]
+}
+
+// recentEvents is how many encoded events are kept for those who wait for the same ones.
+const recentEvents = 64
+
+type encodedEvent struct {
+	event *tree.Event
+	json  []byte
+}
+
+// event encodes an event for one who waits. What many are told is encoded once, unless times to live run down in it.
+func (k *Keys) event(e *tree.Event) []byte {
+	if e.Node.Expires != 0 || e.Prev != nil && e.Prev.Expires != 0 {
+		return appendEvent(nil, e, k.now().UnixNano())
+	}
+	slot := &k.recent[e.Index%recentEvents]
+	if x := slot.Load(); x != nil && x.event == e {
+		return x.json
+	}
+	x := &encodedEvent{e, appendEvent(nil, e, 0)}
+	slot.Store(x)
+	return x.json
 }
 
 // getCounts count what was read.
@@ -162,6 +185,19 @@ func failure(err error) error {
 // watch waits for events (v2-http.md section 7). The headers go out at once, so that the client knows from which index on it
 // is told.
 func (k *Keys) watch(w http.ResponseWriter, r *http.Request, q *keyRequest) {
+	if !q.stream && q.waitIndex != 0 {
+		v := k.View().Tree
+		e, err := v.Search(q.path, q.recursive, q.waitIndex)
+		if err != nil {
+			keyError(w, err)
+			return
+		}
+		if e != nil { // it has happened already: there is nothing to wait for
+			k.head(w, v.Index)
+			_, _ = w.Write(k.event(e))
+			return
+		}
+	}
 	waiter, index, err := k.log.Paths().Watch(q.path, q.recursive, q.waitIndex)
 	if err != nil {
 		keyError(w, err)
@@ -185,7 +221,7 @@ func (k *Keys) watch(w http.ResponseWriter, r *http.Request, q *keyRequest) {
 			return // with nothing more: the client begins anew
 		}
 		for _, e := range events {
-			if _, err := w.Write(appendEvent(nil, e, k.now().UnixNano())); err != nil || !q.stream {
+			if _, err := w.Write(k.event(e)); err != nil || !q.stream {
 				return
 			}
 		}

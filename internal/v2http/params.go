@@ -43,16 +43,41 @@ type refusal struct {
 
 func (r *refusal) Error() string { return fmt.Sprintf("v2: code %d (%s)", r.code, r.cause) }
 
-// params are the parameters of the query and, where it counts, of the form.
-type params struct{ form, query url.Values }
+// params are the parameters of the form, where it counts, and of the query, in this order: the first of a name counts.
+type params []param
+
+type param struct{ name, value string }
 
 func (p params) get(name string) (string, bool) {
-	for _, v := range []url.Values{p.form, p.query} {
-		if s, ok := v[name]; ok {
-			return s[0], true
+	for i := range p {
+		if p[i].name == name {
+			return p[i].value, true
 		}
 	}
 	return "", false
+}
+
+// mostParams is how many parameters are looked through one by one: there are a dozen that mean something.
+const mostParams = 64
+
+// parseParams appends the parameters of an encoded text, as url.ParseQuery finds them.
+func parseParams(p params, s string) (params, error) {
+	if strings.ContainsAny(s, "%+;") || strings.Count(s, "&") > mostParams {
+		values, err := url.ParseQuery(s)
+		for name, v := range values { // each name is there once: their order means nothing
+			p = append(p, param{name, v[0]})
+		}
+		return p, err
+	}
+	for s != "" {
+		var pair string
+		pair, s, _ = strings.Cut(s, "&")
+		if pair != "" {
+			name, value, _ := strings.Cut(pair, "=")
+			p = append(p, param{name, value})
+		}
+	}
+	return p, nil
 }
 
 func invalid(code int, format string, args ...any) error {
@@ -98,17 +123,17 @@ func (p params) maybe(name string) (*bool, error) {
 
 // readParams reads query and form. Only PUT and POST have a form, and only if it is declared as one.
 func readParams(r *http.Request) (params, error) {
-	var p params
-	var err error
-	if p.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+	p := make(params, 0, 4)
+	query, err := parseParams(p, r.URL.RawQuery)
+	if err != nil {
 		return p, invalid(codeInvalidForm, "%v", err)
 	}
 	if r.Method != http.MethodPut && r.Method != http.MethodPost || r.Body == nil {
-		return p, nil
+		return query, nil
 	}
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	if strings.TrimSpace(strings.ToLower(kind)) != "application/x-www-form-urlencoded" {
-		return p, nil
+		return query, nil
 	}
 	b, err := io.ReadAll(io.LimitReader(r.Body, mostForm+1))
 	if err != nil {
@@ -117,10 +142,11 @@ func readParams(r *http.Request) (params, error) {
 	if len(b) > mostForm {
 		return p, invalid(codeInvalidForm, "http: POST too large")
 	}
-	if p.form, err = url.ParseQuery(string(b)); err != nil {
+	form, err := parseParams(make(params, 0, 4), string(b))
+	if err != nil {
 		return p, invalid(codeInvalidForm, "%v", err)
 	}
-	return p, nil
+	return append(form, query...), nil
 }
 
 // parseKeyRequest checks a request in the order of v2-http.md section 3.4. now is the one clock that a time to live is

@@ -55,8 +55,10 @@ func TestMembersComeAndGo(t *testing.T) {
 		_, err = g.Connect(m).MemberPromote(within(t, patience), id)
 		require.NoError(t, err)
 	}
-	_, err = own.Put(within(t, patience), "k", "w")
-	require.NoError(t, err)
+	require.Eventually(t, func() bool { // it hears of its promotion a moment later
+		_, err = own.Put(within(t, patience), "k", "w")
+		return err == nil
+	}, patience, 20*time.Millisecond, "%v", err)
 	g.Members = append(g.Members, d)
 	g.Agree()
 
