@@ -3,8 +3,12 @@ package mixed
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +57,9 @@ func start(t *testing.T, programs ...process.Program) *mix {
 	x := &mix{t: t, members: members}
 	for i, m := range members {
 		m.Program = programs[i]
+		if programs[i].Kind == process.Cairn {
+			m.Args = append(slices.Clone(m.Args), "--enable-v2")
+		}
 		check(t, m.Spawn())
 		t.Cleanup(func() { _ = m.Kill() })
 	}
@@ -251,5 +258,47 @@ func (x *mix) leases(lead int) {
 		}
 		_, err = pb.NewLeaseClient(x.conns[(i+1)%len(x.conns)]).LeaseRevoke(x.ctx(), &pb.LeaseRevokeRequest{ID: g.ID})
 		check(x.t, err)
+	}
+}
+
+// TestV2WritesSpareEtcd: an entry of the v2 API would end an etcd that does not know it. A cairn beside one refuses to make
+// any, until it is gone.
+func TestV2WritesSpareEtcd(t *testing.T) {
+	x := start(t, cairnProgram, etcdProgram, cairnProgram)
+	put := func(to int) (status int, body string) {
+		q, err := http.NewRequestWithContext(x.ctx(), http.MethodPut, "http://"+x.members[to].Addr+"/v2/keys/k?value=v", nil)
+		check(t, err)
+		resp, err := http.DefaultClient.Do(q)
+		check(t, err)
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		check(t, err)
+		return resp.StatusCode, string(b)
+	}
+	for _, i := range []int{0, 2} {
+		code, body := put(i)
+		if code != http.StatusInternalServerError || !strings.Contains(body, "etcd without the v2 API") {
+			t.Fatalf("member %d answers a v2 write with %d %s", i, code, body)
+		}
+	}
+	x.write(rand.New(rand.NewPCG(1, 1)), 50, 0, 1, 2)
+	x.agree()
+	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Millisecond) {
+		_, err := pb.NewClusterClient(x.conns[0]).MemberRemove(x.ctx(), &pb.MemberRemoveRequest{ID: x.ids[1]})
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) { // members have to be connected for a while
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		code, body := put(2)
+		if code == http.StatusCreated {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("with the etcd gone: %d %s", code, body)
+		}
 	}
 }

@@ -85,6 +85,8 @@ type Transport interface {
 	SetPeers([]cluster.Member)
 	// ActiveSince is since when a member is connected.
 	ActiveSince(cluster.ID) (time.Time, bool)
+	// LacksV2 returns a member that entries of the v2 API would end.
+	LacksV2() (cluster.ID, bool)
 	Stop()
 }
 
@@ -103,6 +105,7 @@ type nowhere struct{}
 func (nowhere) Send([]*raftpb.Message)                                     {}
 func (nowhere) SendSnapshot(*raftpb.Message, func(io.Writer) error, int64) {}
 func (nowhere) SetPeers([]cluster.Member)                                  {}
+func (nowhere) LacksV2() (id cluster.ID, lacks bool)                       { return 0, false }
 func (nowhere) ActiveSince(cluster.ID) (since time.Time, connected bool)   { return time.Time{}, false }
 func (nowhere) Stop()                                                      {}
 

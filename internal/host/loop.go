@@ -297,6 +297,9 @@ func (h *Host) scanLeases(now time.Duration) {
 		}
 		h.proposeOwn(wire.KindLeaseCheckpoint, q)
 	}
+	if _, lacks := h.peers.LacksV2(); lacks {
+		return
+	}
 	if now := time.Now().UnixNano(); h.Tree().Due(now) {
 		q := wire.V2Request{Method: wire.V2Sync, Time: now}
 		h.proposeBody(wire.KindV2, q.Append(nil))

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -67,6 +68,11 @@ func (p *proposals) nextID() uint64 { return p.base + p.counter.Add(1) }
 func (h *Host) Propose(ctx context.Context, kind wire.Kind, body []byte) (machine.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return machine.Result{}, err
+	}
+	if kind == wire.KindV2 {
+		if id, lacks := h.peers.LacksV2(); lacks {
+			return machine.Result{}, fmt.Errorf("cairn: member %s is an etcd without the v2 API, which an entry of it would end: replace it first", id)
+		}
 	}
 	p := &h.queue
 	c := wire.Command{ID: p.nextID(), Kind: kind, Body: body}

@@ -52,6 +52,7 @@ func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "streams are served over HTTP/1.1 only", http.StatusHTTPVersionNotSupported)
 		return
 	}
+	p.lacksV2.Store(lacksV2(r.Header))
 	t.attach(w, p, kind)
 }
 

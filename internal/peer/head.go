@@ -20,6 +20,8 @@ const (
 	headCluster    = "X-Etcd-Cluster-Id"
 	headTo         = "X-Raft-To"
 	headPeerURLs   = "X-Peerurls"
+	// headV2 is cairn's own: its sender knows entries of the v2 API. etcd does until version 3.5.
+	headV2 = "X-Cairn-V2"
 )
 
 // The bodies by which members tell each other why they do not talk.
@@ -78,7 +80,7 @@ func newIdentity(cfg *Config) (*identity, error) {
 	}
 	me.head = http.Header{
 		headFrom: {cfg.ID.String()}, headVersion: {cfg.Version}, headMinVersion: {cfg.MinClusterVersion},
-		headCluster: {cfg.ClusterID.String()},
+		headCluster: {cfg.ClusterID.String()}, headV2: {"1"},
 	}
 	if len(cfg.PeerURLs) > 0 {
 		me.head.Set(headPeerURLs, strings.Join(cfg.PeerURLs, ","))
@@ -97,6 +99,15 @@ func (me *identity) compatible(h http.Header) error {
 		return errOtherCluster
 	}
 	return nil
+}
+
+// withoutV2 is the first minor of etcd whose members end at an entry of the v2 API.
+var withoutV2 = release{3, 6}
+
+// lacksV2 says that whoever has sent the headers does not know entries of the v2 API.
+func lacksV2(h http.Header) bool {
+	server, err := parseRelease(h.Get(headVersion))
+	return err == nil && h.Get(headV2) == "" && !server.less(withoutV2)
 }
 
 // parseID reads an ID as it stands in paths and headers.

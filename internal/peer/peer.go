@@ -32,6 +32,7 @@ type peer struct {
 	image        atomic.Bool // one is being sent
 	expelled     atomic.Bool // it was told of
 	cut          atomic.Bool
+	lacksV2      atomic.Bool  // as of its last stream
 	used         atomic.Int64 // when a remote was last sent to, in ns
 }
 

@@ -249,6 +249,17 @@ func (t *Transport) ActiveSince(id cluster.ID) (time.Time, bool) {
 	return s.ActiveSince, s.Active
 }
 
+// LacksV2 returns a peer that does not know entries of the v2 API: they would end it. One that was never heard of is taken to
+// know them.
+func (t *Transport) LacksV2() (cluster.ID, bool) {
+	for _, p := range *t.peers.Load() {
+		if p.lacksV2.Load() {
+			return p.id, true
+		}
+	}
+	return 0, false
+}
+
 // Peers tells about every peer, by ID.
 func (t *Transport) Peers() []Status {
 	var out []Status
