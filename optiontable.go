@@ -47,7 +47,7 @@ func options() []option {
 		text("cors", "*", "Origins that browsers may call from.", func(c *Config) *string { return &c.CORS }),
 		text("host-whitelist", "*", "Host names that HTTP clients may use.", func(c *Config) *string { return &c.HostWhitelist }),
 		boolean("enable-grpc-gateway", "true", "Serve the JSON gateway.", func(c *Config) *bool { return &c.EnableGateway }),
-		boolean("enable-v2", "false", "Serve the v2 API.", func(c *Config) *bool { return &c.EnableV2 }),
+		boolean("enable-v2", "true", "Serve the v2 API.", func(c *Config) *bool { return &c.EnableV2 }),
 		number("bcrypt-cost", "10", "Cost of hashing a password, 4 to 31.", func(c *Config) *int { return &c.BcryptCost }),
 		boolean("enable-pprof", "false", "Serve profiles under /debug/pprof.", func(c *Config) *bool { return &c.EnablePprof }),
 		text("log-level", "info", "debug, info, warn, error, panic or fatal.", func(c *Config) *string { return &c.LogLevel }),

@@ -61,14 +61,8 @@ var ErrProxyInstead = errors.New("discovery: cluster is full: the process is to 
 // RunsProxy reports whether the data directory, or else the options, ask for a proxy (v2-http.md section 16.2): what has
 // been a member stays one, and so does a proxy.
 func (c *Config) RunsProxy() (bool, error) {
-	member, err := isDir(filepath.Join(c.DataDir, "member"))
-	if err != nil {
-		return false, err
-	}
-	was, err := isDir(c.proxyDir())
+	member, was := isDir(filepath.Join(c.DataDir, "member")), isDir(c.proxyDir())
 	switch {
-	case err != nil:
-		return false, err
 	case member && was:
 		return false, fmt.Errorf("cairn: invalid datadir %s: both member and proxy directories exist: a process is one or the other; move one of them away", c.DataDir)
 	case member:
@@ -77,12 +71,9 @@ func (c *Config) RunsProxy() (bool, error) {
 	return was || c.Proxy.Mode == proxyOn || c.Proxy.Mode == proxyReadOnly, nil
 }
 
-func isDir(path string) (bool, error) {
+func isDir(path string) bool {
 	fi, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil && fi.IsDir(), err
+	return err == nil && fi.IsDir()
 }
 
 func (c *Config) proxyDir() string { return filepath.Join(c.DataDir, "proxy") }

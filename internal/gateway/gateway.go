@@ -98,13 +98,25 @@ func (l listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// Close ends all calls under way and refuses new ones.
+// graceForBridges is how long WebSockets may take to pass on that the server has ended their calls.
+const graceForBridges = 500 * time.Millisecond
+
+// Close refuses new calls and ends those under way. Who ends the server's streams before lets WebSockets be told why.
 func (g *Gateway) Close() {
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		g.bridges.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(graceForBridges):
+	}
 	g.stop()
-	g.bridges.Wait()
+	<-ended
 	_ = g.conn.Close()
 	_ = g.pipe.Close()
 }

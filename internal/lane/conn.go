@@ -23,7 +23,7 @@ type conn struct {
 
 	buf     []byte // read and not taken yet
 	renewed time.Time
-	idle    atomic.Bool // waits for the next request
+	busy    atomic.Bool // a request is being answered
 
 	head head
 	req  *http.Request
@@ -97,12 +97,8 @@ func (c *conn) fill() error {
 	if len(c.buf) == cap(c.buf) {
 		c.buf = append(make([]byte, 0, 2*cap(c.buf)+firstBuffer), c.buf...)
 	}
-	if !begun {
-		c.idle.Store(true)
-		defer c.idle.Store(false)
-		if c.s.closing.Load() {
-			return net.ErrClosed
-		}
+	if c.s.closing.Load() {
+		return net.ErrClosed
 	}
 	n, err := c.Read(c.buf[len(c.buf):cap(c.buf)])
 	c.buf = c.buf[:len(c.buf)+n]
@@ -112,9 +108,9 @@ func (c *conn) fill() error {
 	return err
 }
 
-// interrupt ends a wait for the next request.
+// interrupt ends a connection that no request has come from whole.
 func (c *conn) interrupt() {
-	if c.idle.Load() {
+	if !c.busy.Load() {
 		_ = c.Close()
 	}
 }
@@ -148,6 +144,8 @@ func (c *conn) answer() bool {
 		r.Body = io.NopCloser(&c.body)
 	}
 	r.Form, r.PostForm, r.Pattern = nil, nil, ""
+	c.busy.Store(true)
+	defer c.busy.Store(false)
 	c.w.begin()
 	c.s.cfg.Handler.ServeHTTP(&c.w, r)
 	err := c.w.end()

@@ -77,6 +77,7 @@ type Node struct {
 	contact  contact
 	hurry    hurry
 	farewell farewell
+	fence    fence
 
 	readsNext   []ReadTicket
 	readsFlying []ReadTicket
@@ -199,7 +200,10 @@ func (n *Node) ChangeMembers(cc *raftpb.ConfChange) error {
 	if err != nil {
 		return err
 	}
-	return n.propose([]*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Data: data}})
+	if !n.mayChange() {
+		return raft.ErrProposalDropped
+	}
+	return n.changed(n.propose([]*raftpb.Entry{{Type: raftpb.EntryConfChange.Enum(), Data: data}}))
 }
 
 // propose notes the term in a field that proposals have no other use for.
@@ -217,6 +221,12 @@ func (n *Node) Receive(m *raftpb.Message) error {
 		// Etcd's members do not say which term a proposal belongs to.
 		if s := n.raw.BasicStatus(); m.GetLogTerm() != 0 && (m.GetLogTerm() != s.GetTerm() || s.RaftState != raft.StateLeader) {
 			return nil
+		}
+		if changesMembers(m) {
+			if !n.mayChange() {
+				return raft.ErrProposalDropped
+			}
+			return n.changed(n.raw.Step(m))
 		}
 	case raftpb.MsgVote:
 		// Raft says nothing to a candidate of an earlier term. Without pre-votes, two members that both campaign, of which

@@ -122,6 +122,7 @@ func (n *Node) take(rd raft.Ready, out *Output) {
 				job.Snapshot = m.GetSnapshot()
 			}
 			out.Append = job
+			n.fence.see(job.Entries, n)
 		case raft.LocalApplyThread:
 			out.Apply = &ApplyJob{Entries: m.GetEntries(), responses: m.GetResponses()}
 			n.applying++
