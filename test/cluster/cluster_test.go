@@ -104,7 +104,7 @@ func TestFollowerFarBehindCatchesUpBySnapshot(t *testing.T) {
 	t.Parallel()
 	g := process.NewGroup(t, 3, "--snapshot-catchup-entries", "100")
 	behind := g.Followers()[0]
-	c := g.Connect()
+	c := g.Connect(g.Others(behind)...)
 	put := func(from, to int) {
 		for i := from; i < to; i++ {
 			_, err := c.Put(within(t, patience), fmt.Sprintf("k%04d", i%1500), strings.Repeat("v", 200))
