@@ -196,7 +196,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Name: cfg.Name, ClientURLs: urlStrings(cfg.AdvertiseClientURLs), Version: Version,
 		Tick: cfg.HeartbeatInterval, ElectionTicks: cfg.electionTicks(), PreVote: cfg.PreVote,
 		MaxRequestBytes: cfg.MaxRequestBytes, QuotaBytes: cfg.quota(), DataDir: cfg.DataDir, FS: fs,
-		CheckAtStart: cfg.checkAtStart(), CompareEvery: cfg.compareEvery(), DowngradeEvery: cfg.DowngradeCheckTime, KeepEntries: cfg.KeepEntries, StrictChecks: cfg.StrictReconfigCheck,
+		CheckAtStart: cfg.checkAtStart(), CompareEvery: cfg.compareEvery(), DowngradeEvery: cfg.DowngradeCheckTime, Mirror: cfg.mirror(), KeepEntries: cfg.KeepEntries, StrictChecks: cfg.StrictReconfigCheck,
 		Machine: m, Log: log, Recovered: rec, Logger: s.log, Metrics: metrics,
 		Connect: s.connect, Peers: begin.members, Others: s.others, Stores: st,
 	})

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -36,10 +37,13 @@ type Config struct {
 	AutoCompactionMode, AutoCompactionRetention              string
 	CORS, HostWhitelist                                      string
 	EnableV2                                                 bool // serve /v2/keys
-	BcryptCost                                               int  // of hashing a password
-	EnableGateway, EnablePprof                               bool
-	LogLevel, LogFormat, LogOutputs                          string // LogOutputs is a comma list
-	Metrics                                                  string // extensive, or anything else for less
+	// V2MirrorPrefix is where v3 clients see the keys of the v2 API. If it is empty and no option has said so, the cluster
+	// goes on as it is.
+	V2MirrorPrefix                  string
+	BcryptCost                      int // of hashing a password
+	EnableGateway, EnablePprof      bool
+	LogLevel, LogFormat, LogOutputs string // LogOutputs is a comma list
+	Metrics                         string // extensive, or anything else for less
 
 	Discovery DiscoveryConfig
 	Proxy     ProxyConfig
@@ -105,6 +109,14 @@ func (c *Config) electionTicks() int { return int(c.ElectionTimeout / c.Heartbea
 func (c *Config) minLeaseTTL() int64 {
 	d := time.Duration(3*c.electionTicks()/2) * c.HeartbeatInterval
 	return int64((d + time.Second - 1) / time.Second)
+}
+
+// mirror is the prefix that this member asks for when it leads, nil for none in particular.
+func (c *Config) mirror() *string {
+	if c.V2MirrorPrefix == "" && !c.given["v2-mirror-prefix"] {
+		return nil
+	}
+	return new(strings.TrimRight(c.V2MirrorPrefix, "/"))
 }
 
 // compareEvery is how often what members hold is compared; 0 if it is switched off.

@@ -48,6 +48,7 @@ func options() []option {
 		text("host-whitelist", "*", "Host names that HTTP clients may use.", func(c *Config) *string { return &c.HostWhitelist }),
 		boolean("enable-grpc-gateway", "true", "Serve the JSON gateway.", func(c *Config) *bool { return &c.EnableGateway }),
 		boolean("enable-v2", "true", "Serve the v2 API.", func(c *Config) *bool { return &c.EnableV2 }),
+		word("v2-mirror-prefix", "", "Prefix below which v3 clients see the keys of the v2 API; given empty, none.", checkMirror, func(c *Config) *string { return &c.V2MirrorPrefix }),
 		number("bcrypt-cost", "10", "Cost of hashing a password, 4 to 31.", func(c *Config) *int { return &c.BcryptCost }),
 		boolean("enable-pprof", "false", "Serve profiles under /debug/pprof.", func(c *Config) *bool { return &c.EnablePprof }),
 		text("log-level", "info", "debug, info, warn, error, panic or fatal.", func(c *Config) *string { return &c.LogLevel }),

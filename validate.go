@@ -120,6 +120,13 @@ func checkFallback(s string) error {
 	return errors.New("exit or proxy is expected")
 }
 
+func checkMirror(s string) error {
+	if s != "" && strings.Trim(s, "/") == "" {
+		return errors.New("a prefix with a name is expected, such as /v2")
+	}
+	return nil
+}
+
 func checkClusterState(s string) error {
 	if s != clusterNew && s != clusterExisting {
 		return fmt.Errorf("unexpected clusterState %q: new or existing is expected", s)

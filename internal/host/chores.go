@@ -29,7 +29,7 @@ func (h *Host) chores() {
 		}
 	}()
 	started, compared, downgraded := false, time.Now(), time.Now()
-	storage := h.View().StorageVersion
+	storage, mirrored := h.View().StorageVersion, ""
 	for n := 0; ; n++ {
 		select {
 		case <-h.stop:
@@ -53,6 +53,7 @@ func (h *Host) chores() {
 		}
 		if n%versionsEvery == 0 {
 			h.agreeOnVersion(ctx)
+			mirrored = h.agreeOnMirror(ctx, mirrored)
 		}
 		if h.View().Downgrade.Enabled && time.Since(downgraded) >= h.cfg.DowngradeEvery {
 			h.endDowngrade(ctx)

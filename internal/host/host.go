@@ -55,6 +55,9 @@ type Config struct {
 	// DowngradeEvery is the time between two looks at whether all members are of the version that a downgrade goes to
 	// (--downgrade-check-time).
 	DowngradeEvery time.Duration
+	// Mirror is the prefix below which the leader has the keys of the v2 API mirrored in the keyspace, "" for nowhere, nil
+	// for wherever they are.
+	Mirror *string
 
 	MaxRequestBytes int
 	QuotaBytes      int64 // 0 or below: no quota

@@ -37,7 +37,9 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 			r.Err = wire.Malformed()
 			return nil
 		}
-		r.Deleted, r.PrevKVs = m.deleteRange(&d)
+		if r.Err = m.mayDelete(&d); r.Err == nil {
+			r.Deleted, r.PrevKVs = m.deleteRange(&d)
+		}
 	case wire.KindTxn:
 		t, ok := wire.ParseTxn(c.Body)
 		if !ok {
@@ -120,6 +122,9 @@ func unmarshal(c *wire.Command, m proto.Message) error {
 
 // checkPut tells whether a put can take effect on the present state (v3-grpc.md section 9).
 func (m *Machine) checkPut(p *wire.PutRequest) error {
+	if err := m.mayPut(p.Key); err != nil {
+		return err
+	}
 	if p.Lease != 0 {
 		if _, ok := m.leases.Get(p.Lease); !ok {
 			return wire.ErrLeaseNotFound

@@ -56,6 +56,7 @@ type Machine struct {
 	applied, term uint64
 	storage       string
 	downgrade     Downgrade
+	mirror        string // prefix of the v2 keys in the keyspace, "" for none
 	batch         engine.Batch
 	view          atomic.Pointer[View]
 }
@@ -76,6 +77,7 @@ type View struct {
 	TreeStats      tree.Stats
 	StorageVersion string // schema of the database; "" for one of before 3.6
 	Downgrade      Downgrade
+	Mirror         string // prefix that the v2 keys are mirrored below, "" for none
 	Applied, Term  uint64 // of the last entry that is in the view
 }
 
@@ -98,6 +100,7 @@ func Open(cfg Config, eng engine.Engine) (*Machine, error) {
 	if m.tree, err = tree.Open(eng); err != nil {
 		return nil, err
 	}
+	m.mirror = openMirror(m.tree.View())
 	if cfg.MaxLearners > 0 {
 		m.config.MaxLearners = cfg.MaxLearners
 	}
@@ -148,7 +151,7 @@ func (m *Machine) Engine() engine.Engine { return m.eng }
 
 func (m *Machine) publish() {
 	m.view.Store(&View{KV: m.kv.View(), Leases: m.leases.View(), Alarms: m.alarms.list(), Cluster: m.config.View(),
-		Tree: m.tree.View(), TreeStats: m.tree.Stats(), StorageVersion: m.storage, Downgrade: m.downgrade,
+		Tree: m.tree.View(), TreeStats: m.tree.Stats(), StorageVersion: m.storage, Downgrade: m.downgrade, Mirror: m.mirror,
 		Applied: m.applied, Term: m.term})
 }
 

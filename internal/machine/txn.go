@@ -99,7 +99,7 @@ func holdsFor(kv wire.KV, c *wire.Compare) bool {
 func (m *Machine) txn(t *wire.TxnRequest) (*TxnResult, error) {
 	before := m.kv.Peek()
 	p := choose(before, t)
-	if err := checkPath(before, t, &p, m.checkPut); err != nil {
+	if err := checkPath(before, t, &p, m); err != nil {
 		return nil, err
 	}
 	return m.execute(t, &p)
@@ -125,15 +125,20 @@ func ReadTxn(v mvcc.View, t *wire.TxnRequest) (*TxnResult, error) {
 	return res, nil
 }
 
-func checkPath(v mvcc.View, t *wire.TxnRequest, p *path, checkPut func(*wire.PutRequest) error) error {
+// checkPath checks the operations that a txn will do; m is nil where none of them writes.
+func checkPath(v mvcc.View, t *wire.TxnRequest, p *path, m *Machine) error {
 	nested := p.nested
 	for _, op := range p.branch(t) {
 		switch {
-		case op.Put != nil && checkPut != nil:
+		case op.Put != nil && m != nil:
 			if len(op.Put.Key) == 0 {
 				return wire.ErrEmptyKey
 			}
-			if err := checkPut(op.Put); err != nil {
+			if err := m.checkPut(op.Put); err != nil {
+				return err
+			}
+		case op.Delete != nil && m != nil:
+			if err := m.mayDelete(op.Delete); err != nil {
 				return err
 			}
 		case op.Range != nil:
@@ -143,7 +148,7 @@ func checkPath(v mvcc.View, t *wire.TxnRequest, p *path, checkPut func(*wire.Put
 				return wire.ErrCompacted
 			}
 		case op.Txn != nil:
-			if err := checkPath(v, op.Txn, &nested[0], checkPut); err != nil {
+			if err := checkPath(v, op.Txn, &nested[0], m); err != nil {
 				return err
 			}
 			nested = nested[1:]

@@ -16,8 +16,18 @@ const (
 	v2Records = "/2"
 )
 
-// v2 gives a request of the v2 API its effect (v2-http.md section 4).
+// v2 gives a request of the v2 API its effect, in the tree and in its mirror (v2-http.md section 4).
 func (m *Machine) v2(q *wire.V2Request, r *Result) {
+	before := len(m.tree.Events())
+	m.changeTree(q, r)
+	m.reflect(m.tree.Events()[before:])
+}
+
+func (m *Machine) changeTree(q *wire.V2Request, r *Result) {
+	if q.Path == mirrorRecord && q.Method == wire.V2Put {
+		r.Err = m.setMirror(q.Val)
+		return
+	}
 	if q.Method == wire.V2Sync {
 		m.tree.Expire(m.batch, q.Time)
 		return

@@ -78,6 +78,9 @@ func (s *system) start() {
 	}
 	s.traffic(300*time.Millisecond, 4*time.Second, s.compact)
 	s.traffic(50*time.Millisecond, 2*time.Second, s.look)
+	if s.plan.mirror {
+		s.traffic(500*time.Millisecond, 8*time.Second, s.moveMirror)
+	}
 	if s.plan.membership {
 		s.w.after(s.w.between(200*time.Millisecond, 2*time.Second), s.changeMembers)
 	}

@@ -145,23 +145,25 @@ func (c *treeClient) read(m *member) {
 		if v.Tree.Index < floor {
 			fail("v2 order", "%v is read at index %d, but %d was known before", m, v.Tree.Index, floor)
 		}
-		c.compare(m, v.Tree)
+		c.compare(m, v)
 		c.s.truth.tree.acked = max(c.s.truth.tree.acked, v.Tree.Index)
 	})
 }
 
 // peek reads what the member has at hand.
 func (c *treeClient) peek(m *member) {
-	v := m.machine.View().Tree
-	if v.Index < m.shownTree {
-		fail("v2 order", "%v shows index %d, and has shown %d before", m, v.Index, m.shownTree)
+	v := m.machine.View()
+	if v.Tree.Index < m.shownTree {
+		fail("v2 order", "%v shows index %d, and has shown %d before", m, v.Tree.Index, m.shownTree)
 	}
-	m.shownTree = v.Index
+	m.shownTree = v.Tree.Index
 	c.compare(m, v)
 }
 
 // compare looks at a key and a directory of a view, and at how far back it remembers.
-func (c *treeClient) compare(m *member, v *tree.View) {
+func (c *treeClient) compare(m *member, view *machine.View) {
+	checkMirror(m, view)
+	v := view.Tree
 	model := c.s.truth.tree
 	path := c.path()
 	var got tree.Node
@@ -191,6 +193,41 @@ func (c *treeClient) compare(m *member, v *tree.View) {
 	var cleared *tree.Error
 	if _, err := v.Search("/", true, oldest-1); !errors.As(err, &cleared) || cleared.Code != tree.CodeCleared {
 		fail("v2 window", "%v remembers %d at index %d", m, oldest-1, v.Index)
+	}
+}
+
+// mirrorRecord is what a request sets that moves the mirror of the tree in the keyspace.
+const mirrorRecord = "/3/mirror"
+
+// moveMirror mirrors the tree below another prefix, or not at all.
+func (s *system) moveMirror(m *member) {
+	q := wire.V2Request{Method: wire.V2Put, Path: mirrorRecord, Val: pick(s.w, []string{"", "v2", "/m"})}
+	m.enqueue(&ticket{data: m.command(wire.KindV2, q.Append(nil)), id: m.s.requests})
+}
+
+// checkMirror compares the keys of the tree with those that the keyspace has of it.
+func checkMirror(m *member, v *machine.View) {
+	want := map[string]string{}
+	if v.Mirror != "" {
+		v.Tree.All(func(n *tree.Node) bool {
+			if !n.Dir {
+				want[v.Mirror+n.Path] = n.Value
+			}
+			return true
+		})
+	}
+	for _, r := range []wire.Range{{Lo: "v2/", Hi: "v20"}, {Lo: "/m/", Hi: "/m0"}} {
+		v.KV.Each(r, func(kv wire.KV) bool {
+			value, ok := want[kv.Key()]
+			if f := kv.Fields(); !ok || value != f.Value {
+				fail("v2 mirror", "%v: with the mirror at %q, %q is %q and not %q", m, v.Mirror, kv.Key(), f.Value, value)
+			}
+			delete(want, kv.Key())
+			return true
+		})
+	}
+	if len(want) > 0 {
+		fail("v2 mirror", "%v: the mirror at %q lacks %v", m, v.Mirror, sortedKeys(want))
 	}
 }
 

@@ -35,7 +35,13 @@ func (t *treeModel) index() uint64 { return uint64(len(t.events)) }
 // applied compares what an entry has done with what it has to do.
 func (t *treeModel) applied(c wire.Command, eff *machine.Effects) {
 	first := len(t.events)
-	if c.Kind != wire.KindV2 {
+	var q wire.V2Request
+	if c.Kind == wire.KindV2 {
+		var err error
+		q, err = wire.ParseV2Request(c.Body)
+		must(err)
+	}
+	if c.Kind != wire.KindV2 || q.Path == mirrorRecord {
 		for _, e := range eff.Events { // a change of the members takes an index
 			if e.Action != tree.Internal || e.Index != t.index()+1 {
 				fail("v2 model", "an entry of kind %v has brought about event %v at %d", c.Kind, e.Action, e.Index)
@@ -44,8 +50,6 @@ func (t *treeModel) applied(c wire.Command, eff *machine.Effects) {
 		}
 		return
 	}
-	q, err := wire.ParseV2Request(c.Body)
-	must(err)
 	code := t.apply(&q)
 	want := t.events[first:]
 	r := eff.Results[0]

@@ -133,6 +133,9 @@ func (t *Tree) orderHistory() error {
 // Index is the index of the last change.
 func (t *Tree) Index() uint64 { return t.index }
 
+// Events returns the events that were not taken yet.
+func (t *Tree) Events() []*Event { return t.events }
+
 // TakeEvents returns the events since the last call.
 func (t *Tree) TakeEvents() []*Event {
 	e := t.events

@@ -61,6 +61,12 @@ func (v *View) Get(path string) (*Node, error) {
 	return n, asError(err)
 }
 
+// Used reports whether there is anything that a client has made.
+func (v *View) Used() bool { return v.nodes.Len() > 0 || v.records.Len() > 0 }
+
+// All calls fn for every node, hidden ones among them, in the order of paths. fn returns false to end.
+func (v *View) All(fn func(n *Node) bool) { v.nodes.Scan(fn) }
+
 // Each calls fn for the nodes under a directory in the order of their names, those right in it or, with deep, all; depth is
 // 1 for those right in it. Hidden nodes and what is under them are left out. fn returns false to end.
 func (v *View) Each(dir string, deep bool, fn func(n *Node, depth int) bool) {

@@ -138,7 +138,7 @@ func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, st pb.Maintenance_Sn
 		return err
 	}
 	defer records.Release()
-	image, err := snapshot.Plan(st.Context(), records, snapshot.Options{})
+	image, err := snapshot.Plan(st.Context(), records, snapshot.Options{Tree: s.View().Tree.Used()})
 	if err != nil {
 		return status.Errorf(codes.Internal, "cairn: cannot lay out the database file: %v", err)
 	}

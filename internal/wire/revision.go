@@ -84,6 +84,11 @@ func (r Range) Empty() bool { return r.Hi != "" && r.Hi <= r.Lo }
 // Contains reports whether key is in the range.
 func (r Range) Contains(key string) bool { return key >= r.Lo && (r.Hi == "" || key < r.Hi) }
 
+// Overlaps reports whether a key can be in both ranges.
+func (r Range) Overlaps(o Range) bool {
+	return !r.Empty() && !o.Empty() && (r.Hi == "" || o.Lo < r.Hi) && (o.Hi == "" || r.Lo < o.Hi)
+}
+
 // Single returns the range's key if the range holds exactly one possible key.
 func (r Range) Single() (string, bool) {
 	n := len(r.Lo)
