@@ -2,45 +2,23 @@ package ctl
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"fmt"
-	"os"
+
+	"github.com/cairn-kv/cairn/internal/tlsfiles"
 )
 
 // tlsFiles names the PEM files of a TLS configuration, "" for none.
 type tlsFiles struct{ cert, key, ca string }
 
-// config reads the files. Without any it is nil, unless TLS is asked for without
-// them. The client pair is read again at every handshake, so that it can be
-// renewed under a running command; the CA bundle is read once.
+// config reads the files. Without any it is nil, unless TLS is asked for without them.
 func (f tlsFiles) config(insecureTransport, skipVerify bool) (*tls.Config, error) {
-	if (f.cert == "") != (f.key == "") {
-		return nil, fmt.Errorf("KeyFile and CertFile must both be present[key: %v, cert: %v]", f.key, f.cert)
-	}
 	if f == (tlsFiles{}) && insecureTransport && !skipVerify {
 		return nil, nil
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: skipVerify}
-	if f.cert != "" {
-		load := func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-			return &pair, err
-		}
-		if _, err := load(); err != nil {
-			return nil, err
-		}
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	c, err := tlsfiles.Files{Cert: f.cert, Key: f.key, CA: f.ca}.Config()
+	if err != nil {
+		return nil, err
 	}
-	if f.ca != "" {
-		pem, err := os.ReadFile(f.ca)
-		if err != nil {
-			return nil, err
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("no certificate found in %s", f.ca)
-		}
-	}
+	c.InsecureSkipVerify = skipVerify
 	return c, nil
 }
 

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
+	"github.com/cairn-kv/cairn/internal/peerurl"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
@@ -221,7 +220,7 @@ func peerURLs(w http.ResponseWriter, r *http.Request) ([]string, bool) {
 		err = json.Unmarshal(b, &body)
 	}
 	if err == nil {
-		err = checkURLs(body.PeerURLs)
+		err = peerurl.Check(body.PeerURLs)
 	}
 	if err != nil {
 		message(w, http.StatusBadRequest, "%v", err)
@@ -229,31 +228,6 @@ func peerURLs(w http.ResponseWriter, r *http.Request) ([]string, bool) {
 	}
 	slices.Sort(body.PeerURLs)
 	return body.PeerURLs, true
-}
-
-func checkURLs(urls []string) error {
-	if len(urls) == 0 {
-		return errors.New("no valid URLs given")
-	}
-	for _, s := range urls {
-		u, err := url.Parse(strings.TrimSpace(s))
-		if err != nil {
-			return err
-		}
-		switch u.Scheme {
-		case "http", "https":
-			if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" {
-				return fmt.Errorf(`URL address does not have the form "host:port": %s`, s)
-			}
-			if u.Path != "" {
-				return fmt.Errorf("URL must not contain a path: %s", s)
-			}
-		case "unix", "unixs":
-		default:
-			return fmt.Errorf("URL scheme must be http, https, unix, or unixs: %s", s)
-		}
-	}
-	return nil
 }
 
 // Machines serves /v2/machines: the client URLs of all members.
