@@ -26,9 +26,11 @@ func run(args []string) int {
 	name := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
 	switch {
 	case name == "etcdctl":
-		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
-	case len(args) > 1 && args[1] == "ctl":
-		return ctl.Main(args[2:], os.Stdin, os.Stdout, os.Stderr)
+		return etcdctl(args[1:])
+	case len(args) > 1 && (args[1] == "ctl" || args[1] == "etcdctl"):
+		return etcdctl(args[2:])
+	case len(args) > 1 && args[1] == "ctl2":
+		return etcdctl2(args[2:], os.Stdin, os.Stdout, os.Stderr)
 	case len(args) > 1 && args[1] == "doctor":
 		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
 	case len(args) > 1 && args[1] == "verify":

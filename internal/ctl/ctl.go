@@ -44,7 +44,7 @@ type Program struct {
 	Context        context.Context
 	Signals        <-chan os.Signal // what interrupts lock, elect and check
 
-	// V2 serves ETCDCTL_API=2, which fails when it is nil.
+	// V2 serves ETCDCTL_API=2. Without it, that API is not supported.
 	V2 Tool
 	// Offline is etcdutl; it serves "snapshot status" and "snapshot restore",
 	// which otherwise point to it.
@@ -92,12 +92,12 @@ func (p *Program) Run() int {
 		p.sleep = sleep
 	}
 	p.Stdout, p.Stderr = guard(p.Stdout), guard(p.Stderr)
-	if api := a.env("ETCDCTL_API"); api == "2" {
-		if p.V2 == nil {
-			fmt.Fprintln(p.Stderr, "Error: ETCDCTL_API=2: the v2 command set is not available, unset the variable to use v3")
-			return exitFailure
-		}
+	switch api := a.env("ETCDCTL_API"); {
+	case api == "2" && p.V2 != nil:
 		return p.V2(p.Args, p.Stdin, p.Stdout, p.Stderr)
+	case api != "" && api != "3":
+		fmt.Fprintf(p.Stderr, "unsupported API version %s\n", api)
+		return exitFailure
 	}
 	a.root = a.rootCommand()
 	a.root.SetArgs(p.Args)

@@ -213,10 +213,13 @@ func TestMovedAndOtherTools(t *testing.T) {
 	require.Equal(t, 0, p.Run())
 	require.Equal(t, "set k", out.String())
 
-	p, _, errs = program(t, nil, "", "get", "k")
-	p.Environ = []string{"ETCDCTL_API=2"}
-	require.Equal(t, 1, p.Run())
-	require.Contains(t, errs.String(), "ETCDCTL_API=2")
+	for _, api := range []string{"2", "9", "v3"} { // G-01
+		p, out, errs = program(t, nil, "", "get", "k")
+		p.Environ = []string{"ETCDCTL_API=" + api}
+		require.Equal(t, 1, p.Run())
+		require.Equal(t, "unsupported API version "+api+"\n", errs.String())
+		require.Empty(t, out.String())
+	}
 }
 
 // noSleep passes over short waits; long ones last until the command ends.
