@@ -20,6 +20,8 @@ func etcdctl(args []string) int {
 
 // etcdctl2 is the command line of the v2 API.
 func etcdctl2(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := ctl2.Program{Args: args, Version: cairn.Version, Stdin: stdin, Stdout: stdout, Stderr: stderr}
+	p := ctl2.Program{Args: args, Version: cairn.Version, Stdin: stdin, Stdout: stdout, Stderr: stderr, Backup: func(b ctl2.Backup) error {
+		return cairn.Backup(cairn.BackupConfig{DataDir: b.DataDir, WALDir: b.WALDir, To: b.BackupDir, ToWAL: b.BackupWALDir})
+	}}
 	return p.Run()
 }
