@@ -217,7 +217,9 @@ func (b *backup) database() (*machine.View, error) {
 	return m.View(), eng.Close()
 }
 
-func isTable(name string) bool   { return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob") }
+func isTable(name string) bool {
+	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
+}
 func isSegment(name string) bool { return strings.HasSuffix(name, ".wal") }
 
 // held is files of a directory that stay readable when their names are gone.
