@@ -96,14 +96,12 @@ func (a *app) warn(format string, args ...any) { fmt.Fprintf(a.Stderr, format+"\
 
 // timed is a context that ends when the command has used up its time. done counts what was used: waiting for somebody to
 // type a password is not.
-func (a *app) timed() (ctx context.Context, done func()) { return a.timedFrom(a.Context) }
-
-func (a *app) timedFrom(ctx context.Context) (context.Context, func()) {
+func (a *app) timed() (ctx context.Context, done func()) {
 	if a.g.totalTimeout == 0 {
-		return ctx, func() {}
+		return a.Context, func() {}
 	}
 	begin := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, a.g.totalTimeout-a.used)
+	ctx, cancel := context.WithTimeout(a.Context, a.g.totalTimeout-a.used)
 	return ctx, func() {
 		cancel()
 		a.used += time.Since(begin)

@@ -76,13 +76,16 @@ func (a *app) checkHealth(ctx context.Context, c *v2client.Client, members []v2c
 	return some
 }
 
-// memberHealth is what the first of a member's URLs says that says anything. Each has the time of a whole command.
+// memberHealth is what the first of a member's URLs says that says anything. Each has twice the time of a whole command: a
+// server waits for some seconds, 7 by default, before it says that it is not healthy.
 func (a *app) memberHealth(ctx context.Context, c *v2client.Client, m v2client.Member) (healthy bool, url string) {
 	for _, url := range m.ClientURLs {
-		a.used = 0
-		timed, done := a.timedFrom(ctx)
+		timed, cancel := ctx, context.CancelFunc(func() {})
+		if a.g.totalTimeout > 0 {
+			timed, cancel = context.WithTimeout(ctx, 2*a.g.totalTimeout)
+		}
 		healthy, err := c.Health(timed, url)
-		done()
+		cancel()
 		if err == nil || ctx.Err() != nil {
 			return healthy, url
 		}
