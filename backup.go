@@ -59,15 +59,34 @@ func Backup(c BackupConfig) error {
 		return err
 	}
 	var err error
-	for try := range backupTries {
-		if try > 0 {
-			time.Sleep(backupPause)
-		}
+	for range backupTries {
+		before := b.look()
 		if err = b.copy(); err == nil {
 			return nil
 		}
+		if b.look() == before {
+			break // nobody is at work: it will not get better
+		}
+		time.Sleep(backupPause)
 	}
 	return errors.Join(err, b.fs.RemoveAll(b.tmp()))
+}
+
+// look is how the files are: while it stays the same, they do.
+func (b *backup) look() string {
+	st := &stores{fs: b.fs, dir: b.from}
+	name, err := st.current()
+	look := fmt.Sprint(name, err)
+	for _, dir := range []string{b.WALDir, st.path(name)} {
+		names, err := b.fs.List(dir)
+		look += fmt.Sprint(names, err)
+		for _, n := range names {
+			if fi, err := b.fs.Stat(filepath.Join(dir, n)); err == nil {
+				look += fmt.Sprint(fi.Size(), fi.ModTime())
+			}
+		}
+	}
+	return look
 }
 
 type backup struct {
