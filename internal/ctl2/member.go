@@ -88,7 +88,7 @@ func (a *app) memberRemoveCommand() *command {
 			return refused(a.call(func(ctx context.Context, c *v2client.Client) error {
 				members, err := c.Members(ctx)
 				if err != nil {
-					return fmt.Errorf("Error while verifying ID against known members: %w", err) //lint:ignore ST1005 the words that users know
+					return fmt.Errorf("Error while verifying ID against known members: %w", err)
 				}
 				for _, m := range members {
 					if m.Name == id {

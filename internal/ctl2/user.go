@@ -170,7 +170,7 @@ func (a *app) userPasswdCommand() *command {
 		}
 		password, err := a.askPassword("New password: ")
 		if err != nil {
-			return refused(fmt.Errorf("Error reading password: %w", err)) //lint:ignore ST1005 the words that users know
+			return refused(fmt.Errorf("Error reading password: %w", err))
 		}
 		ctx, done = a.timed()
 		defer done()
