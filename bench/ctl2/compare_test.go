@@ -22,11 +22,30 @@ var (
 	random = flag.Int("n", 200, "how many random command lines")
 )
 
-const (
-	debianEtcd = "/usr/bin/etcd"
-	debianCtl  = "/usr/bin/etcdctl"
-	limit      = 30 * time.Second // of one command line
-)
+const limit = 30 * time.Second // of one command line
+
+// debian finds the programs of the distribution's packages, and fetches those that are not installed into dir.
+func debian(t *testing.T, dir string) (ctl, etcd string) {
+	ctl, etcd = "/usr/bin/etcdctl", "/usr/bin/etcd"
+	_, noCtl := os.Stat(ctl)
+	_, noEtcd := os.Stat(etcd)
+	if noCtl != nil || noEtcd != nil {
+		const fetch = `cd "$0" && { apt-get download etcd-client etcd-server || { apt-get -qq update && apt-get download etcd-client etcd-server; }; } &&
+			for p in *.deb; do dpkg -x "$p" . || exit 1; done`
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		if out, err := exec.CommandContext(ctx, "sh", "-c", fetch, dir).CombinedOutput(); err != nil {
+			t.Skipf("the distribution's etcd-client and etcd-server are not installed, and cannot be fetched: %v\n%s", err, out)
+		}
+		ctl, etcd = dir+ctl, dir+etcd
+	}
+	cmd := exec.Command(ctl, "--version")
+	cmd.Env = []string{"ETCDCTL_API=2"}
+	if out, err := cmd.Output(); err != nil || !strings.HasPrefix(string(out), "etcdctl version: 3.4.") {
+		t.Skipf("%s is not of version 3.4: %s %v", ctl, out, err)
+	}
+	return ctl, etcd
+}
 
 // outcome is what a command line led to.
 type outcome struct {
@@ -120,23 +139,14 @@ func (s *side) steady(text string) string {
 }
 
 func TestSameAsEtcdctl(t *testing.T) {
-	for _, p := range []string{debianCtl, debianEtcd} {
-		if _, err := os.Stat(p); err != nil {
-			t.Skipf("the distribution's etcd-client and etcd-server are not installed: %v", err)
-		}
-	}
-	cmd := exec.Command(debianCtl, "--version")
-	cmd.Env = []string{"ETCDCTL_API=2"}
-	if out, err := cmd.Output(); err != nil || !strings.HasPrefix(string(out), "etcdctl version: 3.4.") {
-		t.Skipf("%s is not of version 3.4: %s %v", debianCtl, out, err)
-	}
 	bin := t.TempDir()
+	ctl, server := debian(t, bin)
 	_, cairn, err := process.Build(bin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	etcd := process.Program{Kind: process.Etcd, Path: debianEtcd}
-	theirs, ours := []string{debianCtl}, []string{cairn.Path, "etcdctl"}
+	etcd := process.Program{Kind: process.Etcd, Path: server}
+	theirs, ours := []string{ctl}, []string{cairn.Path, "etcdctl"}
 	sides := []*side{
 		newSide(t, "etcdctl, cairn", theirs, cairn),
 		newSide(t, "cairn ctl, cairn", ours, cairn),

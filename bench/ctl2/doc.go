@@ -5,6 +5,6 @@
 //
 // It must never import anything of cairn: it knows what a user knows.
 //
-//	go test ./ctl2 -v              in the folder bench; skipped where the distribution's packages are not installed
+//	go test ./ctl2 -v              in the folder bench; skipped where Debian's packages are neither installed nor to be fetched
 //	go test ./ctl2 -seed 7 -n 500  other random command lines, more of them
 package ctl2
