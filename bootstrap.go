@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
@@ -25,7 +26,9 @@ type origin struct {
 }
 
 const (
-	askWithin     = 5 * time.Second  // for all peers together
+	askWithin     = 5 * time.Second // for all peers together
+	freshWithin   = 2 * time.Second // for those that may be starting as well
+	askAgainAfter = 200 * time.Millisecond
 	resolveWithin = 30 * time.Second // for a name in a URL
 )
 
@@ -184,13 +187,20 @@ func others(members []cluster.Member, me cluster.ID) (urls []string) {
 
 // checkFresh refuses a member that has lost its data: the others know it already, and what it has voted for.
 func (o *origin) checkFresh(ctx context.Context, ask *peer.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	ctx, cancel := context.WithTimeout(ctx, freshWithin)
 	defer cancel()
-	for _, u := range others(o.members, o.me.ID) {
-		id, members, err := ask.Members(ctx, u)
-		if err != nil || id != o.id {
-			continue // it may not be up yet
-		}
+	urls := others(o.members, o.me.ID)
+	answers := make([][]cluster.Member, len(urls))
+	var wg sync.WaitGroup
+	for i, u := range urls {
+		wg.Go(func() {
+			if id, members, err := ask.Members(ctx, u); err == nil && id == o.id { // else it may not be up yet
+				answers[i] = members
+			}
+		})
+	}
+	wg.Wait()
+	for _, members := range answers {
 		for _, m := range members {
 			if m.ID == o.me.ID && len(m.ClientURLs) > 0 {
 				return fmt.Errorf("member %s has already been bootstrapped: its data is gone; remove it from the cluster, add it again, and start it with --initial-cluster-state=existing and an empty data directory", m.ID)
@@ -213,13 +223,18 @@ func (c *Config) joining(ctx context.Context, ask *peer.Client, listed map[strin
 	}
 	o := &origin{join: true}
 	var err error
-	for _, u := range urls {
-		if o.id, o.members, err = askMembers(ctx, ask, u); err == nil {
+	for until := time.Now().Add(askWithin); ; {
+		var u string
+		if u, err = o.askAny(ctx, ask, urls); err == nil {
 			if err = checkVersion(ctx, ask, u); err != nil {
 				return nil, err
 			}
 			break
 		}
+		if ctx.Err() != nil || time.Now().After(until) {
+			break
+		}
+		time.Sleep(askAgainAfter) // it may just be starting
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot fetch cluster info from peer urls: none of %s answers: %w", strings.Join(urls, ","), err)
@@ -239,6 +254,16 @@ func (c *Config) joining(ctx context.Context, ask *peer.Client, listed map[strin
 		delete(listed, name)
 	}
 	return o, nil
+}
+
+// askAny asks one after the other who the members are, until one answers.
+func (o *origin) askAny(ctx context.Context, ask *peer.Client, urls []string) (answered string, err error) {
+	for _, u := range urls {
+		if o.id, o.members, err = askMembers(ctx, ask, u); err == nil {
+			return u, nil
+		}
+	}
+	return "", err
 }
 
 func askMembers(ctx context.Context, ask *peer.Client, u string) (cluster.ID, []cluster.Member, error) {

@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,7 +84,7 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 		closeAll(append(listeners, metrics...))
 		return nil, err
 	}
-	bound := slices.Concat(listeners, metrics, peers)
+	s.servePeers(peers)
 	s.heap = startHeapTuner()
 	defer func() {
 		if err != nil {
@@ -93,10 +92,10 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 		}
 	}()
 	if err := s.open(ctx); err != nil {
-		closeAll(bound)
-		return nil, err
+		closeAll(append(listeners, metrics...))
+		return nil, errors.Join(err, s.peerServing.stop())
 	}
-	s.servePeers(peers)
+	s.peerServing.letIn(s.peerHandler())
 	select {
 	case <-s.host.Ready():
 	case <-s.host.Departed():

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -274,14 +275,17 @@ func (l *queueListener) Addr() net.Addr { return l.addr }
 
 // peerServing is the listeners that other members connect to.
 type peerServing struct {
-	http *webServer
-	wg   sync.WaitGroup
-	ls   []net.Listener
+	http    *webServer
+	handler atomic.Pointer[http.Handler] // nil while the member starts
+	wg      sync.WaitGroup
+	ls      []net.Listener
 }
 
-// servePeers takes the listeners over. They are served before clients are: members need each other to get ready.
+// servePeers takes the listeners over. Until others are let in they are told that this member is starting: members that are
+// started together would wait for each other's answers.
 func (s *Server) servePeers(ls []net.Listener) {
-	p := &peerServing{http: newWebServer(s.peerHandler(), s.log), ls: ls}
+	p := &peerServing{ls: ls}
+	p.http = newWebServer(p, s.log)
 	s.peerServing = p
 	for _, l := range ls {
 		s.log.Info("serving peer traffic insecurely", "address", l.Addr().String())
@@ -293,6 +297,17 @@ func (s *Server) servePeers(ls []net.Listener) {
 			}
 		}()
 	}
+}
+
+// letIn serves other members from now on. They are served before clients are: members need each other to get ready.
+func (p *peerServing) letIn(h http.Handler) { p.handler.Store(&h) }
+
+func (p *peerServing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := p.handler.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	http.Error(w, "the member is starting", http.StatusServiceUnavailable)
 }
 
 // stop ends what peers are being told. The transport has ended its streams before.

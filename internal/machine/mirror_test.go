@@ -65,7 +65,7 @@ func TestMirror(t *testing.T) {
 	set("/b", "3") // 4
 	require.NoError(t, v2(wire.V2Request{Method: wire.V2Put, Path: "/1/b", PrevExist: new(true), Refresh: true, Expiration: at}))
 	require.NoError(t, v2(wire.V2Request{Method: wire.V2Put, Path: "/1/d", Dir: true, Expiration: at}))
-	set("/d/x", "4")                                                                     // 5
+	set("/d/x", "4")                                                                      // 5
 	require.NoError(t, v2(wire.V2Request{Method: wire.V2Put, Path: "/1/a/k", Dir: true})) // 6: a directory takes its place
 	require.Equal(t, []string{"m/a/_h=2@3", "m/b=3@4", "m/d/x=4@5", "taken/x=v@2"}, all())
 	m, err = Open(Config{}, eng)

@@ -161,9 +161,10 @@ func TestSegmentsAreCutAndReleased(t *testing.T) {
 					}))
 					require.True(t, found)
 				}
-				info, err := fs.Stat(fs.PathJoin(dir, name))
-				require.NoError(t, err)
-				require.Equal(t, vfs.FileMode, info.Mode().Perm())
+				require.Eventually(t, func() bool { // one that is being made gets its mode in a moment
+					info, err := fs.Stat(fs.PathJoin(dir, name))
+					return err == nil && info.Mode().Perm() == vfs.FileMode
+				}, 5*time.Second, time.Millisecond, name)
 			}
 
 			require.NoError(t, l.Release(n), "nothing is marked")

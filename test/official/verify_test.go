@@ -58,7 +58,11 @@ func TestVerify(t *testing.T) {
 	for _, file := range []string{largest, p.segments()[0]} {
 		whole, n := written(t, file)
 		damaged := append([]byte(nil), whole...)
-		damaged[n/3] ^= 1
+		at := n / 3
+		for file != largest && damaged[at] != 'x' { // in a value: what fills a record of the log up means nothing
+			at++
+		}
+		damaged[at] ^= 1
 		require.NoError(t, os.WriteFile(file, damaged, 0o600))
 		out, sound = verify(t, p)
 		require.False(t, sound, file)
