@@ -35,6 +35,8 @@ func run(args []string) int {
 		return ctl.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
 	case len(args) > 1 && args[1] == "verify":
 		return verify(args[2:])
+	case len(args) > 1 && args[1] == "migrate-v2":
+		return migrateV2(args[2:])
 	}
 	return member(args[1:])
 }
