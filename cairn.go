@@ -20,7 +20,9 @@ import (
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/host"
 	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/password"
 	"github.com/cairn-kv/cairn/internal/peer"
+	"github.com/cairn-kv/cairn/internal/token"
 	"github.com/cairn-kv/cairn/internal/v3rpc"
 	"github.com/cairn-kv/cairn/internal/vfs"
 	"github.com/cairn-kv/cairn/internal/wal"
@@ -42,6 +44,8 @@ type Server struct {
 	serving     *serving
 	peerServing *peerServing
 	heap        *heapTuner
+	tokens      token.Provider
+	passwords   *password.Checker
 	compact     *autoCompactor
 	started     time.Time
 	syncs       host.Recent   // of the log
@@ -68,6 +72,19 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 
 func start(ctx context.Context, s *Server) (_ *Server, err error) {
 	cfg := &s.cfg
+	if s.passwords, err = password.New(password.Config{Cost: s.bcryptCost()}); err != nil {
+		return nil, err
+	}
+	s.tokens, err = token.New(token.Config{Options: cfg.AuthToken, TTL: time.Duration(cfg.AuthTokenTTL) * time.Second, Logger: s.log,
+		Await: func(ctx context.Context, index uint64) error { return s.host.AwaitApplied(ctx, index) }})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.tokens.Close()
+		}
+	}()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// The addresses come first: a member that nobody can reach should not touch its data.
 	listeners, err := listen(cfg.ListenClientURLs)
@@ -195,7 +212,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Name: cfg.Name, ClientURLs: urlStrings(cfg.AdvertiseClientURLs), Version: Version,
 		Tick: cfg.HeartbeatInterval, ElectionTicks: cfg.electionTicks(), PreVote: cfg.PreVote,
 		MaxRequestBytes: cfg.MaxRequestBytes, QuotaBytes: cfg.quota(), DataDir: cfg.DataDir, FS: fs,
-		CheckAtStart: cfg.checkAtStart(), CompareEvery: cfg.compareEvery(), DowngradeEvery: cfg.DowngradeCheckTime, Mirror: cfg.mirror(), KeepEntries: cfg.KeepEntries, StrictChecks: cfg.StrictReconfigCheck,
+		CheckAtStart: cfg.checkAtStart(), CompareEvery: cfg.compareEvery(), DowngradeEvery: cfg.DowngradeCheckTime, Mirror: cfg.mirror(), Sessions: s.tokens, KeepEntries: cfg.KeepEntries, StrictChecks: cfg.StrictReconfigCheck,
 		Machine: m, Log: log, Recovered: rec, Logger: s.log, Metrics: metrics,
 		Connect: s.connect, Peers: begin.members, Others: s.others, Stores: st,
 	})
@@ -206,6 +223,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Version: Version, MaxRequestBytes: cfg.MaxRequestBytes, MaxTxnOps: cfg.MaxTxnOps, MaxStreams: cfg.MaxConcurrentStreams,
 		QuotaBytes: cfg.QuotaBackendBytes, ProgressInterval: cfg.WatchProgressInterval, ElectionTimeout: cfg.ElectionTimeout,
 		KeepaliveMinTime: cfg.KeepaliveMinTime, KeepaliveInterval: cfg.KeepaliveInterval, KeepaliveTimeout: cfg.KeepaliveTimeout,
+		Tokens: s.tokens, Passwords: s.passwords,
 		Logger: s.log, Metrics: v3rpc.NewMetrics(s.registry, cfg.Metrics == metricsExtensive),
 	})
 	s.rpc.RegisterHealer(s)
@@ -269,6 +287,7 @@ func (s *Server) Stop() error {
 	s.heap.stop()
 	s.serving.stop(s.rpc, s.host.RequestTimeout())
 	err := errors.Join(s.host.Stop(), s.peerServing.stop())
+	s.tokens.Close()
 	closeAll(s.logFiles)
 	return err
 }

@@ -41,6 +41,8 @@ type Config struct {
 	// goes on as it is.
 	V2MirrorPrefix                  string
 	BcryptCost                      int // of hashing a password
+	AuthToken                       string
+	AuthTokenTTL                    int // of simple tokens, in seconds
 	EnableGateway, EnablePprof      bool
 	LogLevel, LogFormat, LogOutputs string // LogOutputs is a comma list
 	Metrics                         string // extensive, or anything else for less

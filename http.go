@@ -9,7 +9,6 @@ import (
 
 	"github.com/cairn-kv/cairn/internal/doctor"
 	"github.com/cairn-kv/cairn/internal/gateway"
-	"github.com/cairn-kv/cairn/internal/password"
 	"github.com/cairn-kv/cairn/internal/v2http"
 	"github.com/cairn-kv/cairn/internal/v3rpc"
 )
@@ -38,12 +37,8 @@ func (s *Server) web() (*web, error) {
 	}
 	var keys *v2http.Keys
 	if s.cfg.EnableV2 {
-		passwords, err := password.New(password.Config{Cost: s.bcryptCost()})
-		if err != nil {
-			return nil, err
-		}
 		id := s.host.ClusterID().String()
-		auth := v2http.NewAuth(s.host, s.host, passwords, false, id, s.log)
+		auth := v2http.NewAuth(s.host, s.host, s.passwords, false, id, s.log)
 		clients.Handle("/v2/auth/", auth)
 		keys = v2http.NewKeys(s.host, s.host, auth, id)
 		clients.Handle(keysPath, keys)

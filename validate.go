@@ -60,6 +60,9 @@ func (c *Config) Validate() error {
 	if c.DowngradeCheckTime <= 0 {
 		return fmt.Errorf("--downgrade-check-time must be >0 (set to %v)", c.DowngradeCheckTime)
 	}
+	if c.AuthTokenTTL <= 0 {
+		return fmt.Errorf("--auth-token-ttl must be >0 (set to %d)", c.AuthTokenTTL)
+	}
 	if err := c.Proxy.validate(); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/node"
 	"github.com/cairn-kv/cairn/internal/wire"
@@ -87,6 +88,8 @@ func (h *Host) apply(job *node.ApplyJob, eff *machine.Effects) bool {
 	h.hub.Publish(v.KV.Rev(), eff.Changes)
 	h.paths.Publish(eff.Events)
 	h.cfg.Metrics.Events.Add(float64(len(eff.Changes)))
+	h.tellSessions(eff.Sessions)
+	h.handedOn.Store(v.Applied)
 	h.queue.deliver(eff.Results)
 	if eff.NewTerm != 0 {
 		h.queue.again(eff.NewTerm)
@@ -97,6 +100,20 @@ func (h *Host) apply(job *node.ApplyJob, eff *machine.Effects) bool {
 		h.corruptHere(v)
 	}
 	return true
+}
+
+func (h *Host) tellSessions(all machine.Sessions) {
+	if h.cfg.Sessions == nil {
+		return
+	}
+	for _, x := range all {
+		switch x := x.(type) {
+		case machine.Login:
+			h.cfg.Sessions.Login(x.User, x.Token)
+		case machine.Logout:
+			h.cfg.Sessions.Logout(x.User)
+		}
+	}
 }
 
 // membersChanged takes note of who belongs to the cluster. It is called before raft is told of a change: a new voter
@@ -181,7 +198,7 @@ func (h *Host) proposeOwn(kind wire.Kind, m proto.Message) {
 }
 
 func (h *Host) proposeBody(kind wire.Kind, body []byte) {
-	c := wire.Command{ID: h.queue.nextID(), Kind: kind, Body: body}
+	c := wire.Command{ID: h.queue.nextID(), Kind: kind, Body: body, User: auth.Member.User, AuthRevision: auth.Member.Revision}
 	// A full queue drops it; what asked for it will ask again.
 	_ = h.queue.add(c.ID, wire.AppendCommand(make([]byte, 0, wire.CommandSize(&c)), &c), nil)
 }

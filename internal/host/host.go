@@ -35,6 +35,7 @@ import (
 	"github.com/cairn-kv/cairn/internal/vfs"
 	"github.com/cairn-kv/cairn/internal/wal"
 	"github.com/cairn-kv/cairn/internal/watch"
+	"github.com/cairn-kv/cairn/internal/wire"
 )
 
 // Config is what a host is started with. Start takes the machine, its engine and the log over and closes them in Stop.
@@ -55,6 +56,8 @@ type Config struct {
 	// DowngradeEvery is the time between two looks at whether all members are of the version that a downgrade goes to
 	// (--downgrade-check-time).
 	DowngradeEvery time.Duration
+	// Sessions is told of logins and logouts in the order of the log; nil for nobody.
+	Sessions Sessions
 	// Mirror is the prefix below which the leader has the keys of the v2 API mirrored in the keyspace, "" for nowhere, nil
 	// for wherever they are.
 	Mirror *string
@@ -93,6 +96,12 @@ type Transport interface {
 	Stop()
 }
 
+// Sessions keeps tokens.
+type Sessions interface {
+	Login(user, token string)
+	Logout(user string) // all users if there is no name
+}
+
 // Others asks other members what only they can tell or do. peer.Client is one.
 type Others interface {
 	Renew(ctx context.Context, url string, lease int64) (ttlSeconds int64, err error)
@@ -123,15 +132,16 @@ const (
 
 // Host runs one node.
 type Host struct {
-	cfg   Config
-	start time.Time
-	node  *node.Node
-	state atomic.Pointer[machine.Machine] // replaced when a snapshot is installed
-	hub   *watch.Hub
-	paths *watch.Paths
-	queue proposals
-	log   *wal.Log
-	peers Transport
+	cfg      Config
+	start    time.Time
+	node     *node.Node
+	state    atomic.Pointer[machine.Machine] // replaced when a snapshot is installed
+	hub      *watch.Hub
+	paths    *watch.Paths
+	handedOn atomic.Uint64 // logins up to this entry are known
+	queue    proposals
+	log      *wal.Log
+	peers    Transport
 
 	readPool sync.Pool
 
@@ -213,6 +223,7 @@ func Start(cfg Config) (*Host, error) {
 	h.node = n
 	h.hub = watch.NewHub(h, v.KV.Rev())
 	h.paths = watch.NewPaths(h, v.Tree.Index)
+	h.handedOn.Store(v.Applied)
 	h.loggedCommit.Store(rec.HardState.GetCommit())
 	h.compactions.init(h.machine().Compacted())
 	h.deadlines.Reset(h.now(), v.Leases.Each)
@@ -272,6 +283,22 @@ func (h *Host) Paths() *watch.Paths { return h.paths }
 
 // Term is the present one, as far as this member knows.
 func (h *Host) Term() uint64 { return h.term.Load() }
+
+// AwaitApplied waits until an entry of the log has taken effect here, and who is logged in is known.
+func (h *Host) AwaitApplied(ctx context.Context, index uint64) error {
+	for h.handedOn.Load() < index {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-h.stop:
+			return wire.ErrStopped
+		case <-time.After(appliedPoll):
+		}
+	}
+	return nil
+}
+
+const appliedPoll = 2 * time.Millisecond
 
 // Hub returns the watch hub.
 func (h *Host) Hub() *watch.Hub { return h.hub }

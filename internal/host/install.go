@@ -151,6 +151,7 @@ func (h *Host) replace(mc *machine.Machine) {
 	h.corruptHere(v)
 	h.hub.Jump(v.KV.Rev())
 	h.paths.Reset(v.Tree.Index)
+	h.handedOn.Store(v.Applied)
 	h.announced(v)
 }
 

@@ -11,6 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/wire"
@@ -66,6 +67,11 @@ func (p *proposals) nextID() uint64 { return p.base + p.counter.Add(1) }
 // Propose puts a command into the log and waits for its effect. The error is the command's own refusal, or tells that
 // its outcome is not known.
 func (h *Host) Propose(ctx context.Context, kind wire.Kind, body []byte) (machine.Result, error) {
+	return h.ProposeAs(ctx, auth.Identity{}, kind, body)
+}
+
+// ProposeAs is Propose for a command that comes from somebody.
+func (h *Host) ProposeAs(ctx context.Context, id auth.Identity, kind wire.Kind, body []byte) (machine.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return machine.Result{}, err
 	}
@@ -75,7 +81,7 @@ func (h *Host) Propose(ctx context.Context, kind wire.Kind, body []byte) (machin
 		}
 	}
 	p := &h.queue
-	c := wire.Command{ID: p.nextID(), Kind: kind, Body: body}
+	c := wire.Command{ID: p.nextID(), Kind: kind, Body: body, User: id.User, AuthRevision: id.Revision}
 	n := wire.CommandSize(&c)
 	if n > p.maxSize {
 		return machine.Result{}, wire.ErrRequestTooLarge

@@ -18,7 +18,15 @@ import (
 
 // command gives one command its effect. Refusals go into r.Err; only an engine that fails is returned.
 func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
+	if managed(c.Kind) {
+		if r.Err = m.auth.View().Admin(identity(c)); r.Err != nil {
+			return nil
+		}
+	}
 	if r.Err = m.refusedByAlarm(c); r.Err != nil {
+		return nil
+	}
+	if m.authCommand(c, r, eff) {
 		return nil
 	}
 	switch c.Kind {
@@ -27,6 +35,11 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 		if !ok || len(p.Key) == 0 {
 			r.Err = wire.Malformed()
 			return nil
+		}
+		if m.auth.Enabled() {
+			if r.Err = m.auth.View().Allow(identity(c), PutNeeds(nil, &p, m.leases.View())...); r.Err != nil {
+				return nil
+			}
 		}
 		if r.Err = m.checkPut(&p); r.Err == nil {
 			r.Prev = m.put(&p)
@@ -37,6 +50,11 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 			r.Err = wire.Malformed()
 			return nil
 		}
+		if m.auth.Enabled() {
+			if r.Err = m.auth.View().Allow(identity(c), DeleteNeeds(nil, &d)...); r.Err != nil {
+				return nil
+			}
+		}
 		if r.Err = m.mayDelete(&d); r.Err == nil {
 			r.Deleted, r.PrevKVs = m.deleteRange(&d)
 		}
@@ -45,6 +63,11 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 		if !ok {
 			r.Err = wire.Malformed()
 			return nil
+		}
+		if m.auth.Enabled() {
+			if r.Err = m.auth.View().Allow(identity(c), TxnNeeds(nil, t, m.leases.View())...); r.Err != nil {
+				return nil
+			}
 		}
 		if t.ReadsHistory() {
 			// An older record may still be in the open batch, out of the reader's sight.
@@ -67,9 +90,15 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 		}
 	case wire.KindLeaseRevoke:
 		var q pb.LeaseRevokeRequest
-		if r.Err = unmarshal(c, &q); r.Err == nil {
-			r.Err = m.leaseRevoke(q.ID, eff)
+		if r.Err = unmarshal(c, &q); r.Err != nil {
+			return nil
 		}
+		if m.auth.Enabled() {
+			if r.Err = m.auth.View().Allow(identity(c), LeaseNeeds(nil, m.leases.View(), q.ID, true)...); r.Err != nil {
+				return nil
+			}
+		}
+		r.Err = m.leaseRevoke(q.ID, eff)
 	case wire.KindLeaseCheckpoint:
 		var q pb.LeaseCheckpointRequest
 		if r.Err = unmarshal(c, &q); r.Err == nil {

@@ -14,12 +14,13 @@ const KindConfChange wire.Kind = -1
 
 // Effects are what Apply calls have brought about, for the host to hand on. Reset empties it for reuse.
 type Effects struct {
-	Results []Result
-	Changes []wire.Change // in revision order
-	Events  []*tree.Event // of the v2 tree, in index order
-	Conf    []*raftpb.ConfChange
-	Leases  []LeaseEvent
-	NewTerm uint64 // a leader's first entry of this term was among the entries; 0 if none was
+	Results  []Result
+	Changes  []wire.Change // in revision order
+	Events   []*tree.Event // of the v2 tree, in index order
+	Conf     []*raftpb.ConfChange
+	Leases   []LeaseEvent
+	Sessions Sessions
+	NewTerm  uint64 // a leader's first entry of this term was among the entries; 0 if none was
 }
 
 // Reset makes e ready for the next Apply. Slices that were handed on are let go.
@@ -44,6 +45,9 @@ type Result struct {
 	Alarms     []Alarm     // alarm
 	CompactRev int64       // compaction: where storage has to get to
 	Event      *tree.Event // v2: what was done
+
+	Token        string // authenticate: a token of the kind that members keep
+	AuthRevision uint64 // of what changes users or roles, and authenticate: the revision after it
 }
 
 // TxnResult is the outcome of a txn.

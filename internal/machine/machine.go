@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/lease"
@@ -30,7 +31,6 @@ var (
 	metaTerm           = []byte("term")
 	metaConfState      = []byte("confState")
 	metaStorageVersion = []byte("storageVersion")
-	authRevision       = []byte("authRevision")
 	clusterDowngrade   = []byte("downgrade")
 )
 
@@ -52,11 +52,13 @@ type Machine struct {
 	alarms alarms
 	config *cluster.Table
 	tree   *tree.Tree
+	auth   *auth.Table
 
 	applied, term uint64
 	storage       string
 	downgrade     Downgrade
 	mirror        string // prefix of the v2 keys in the keyspace, "" for none
+	at            uint64 // index of the entry that is being applied
 	batch         engine.Batch
 	view          atomic.Pointer[View]
 }
@@ -74,6 +76,7 @@ type View struct {
 	Alarms         []Alarm
 	Cluster        *cluster.View
 	Tree           *tree.View
+	Auth           *auth.View
 	TreeStats      tree.Stats
 	StorageVersion string // schema of the database; "" for one of before 3.6
 	Downgrade      Downgrade
@@ -98,6 +101,9 @@ func Open(cfg Config, eng engine.Engine) (*Machine, error) {
 		return nil, err
 	}
 	if m.tree, err = tree.Open(eng); err != nil {
+		return nil, err
+	}
+	if m.auth, err = auth.Open(eng); err != nil {
 		return nil, err
 	}
 	m.mirror = openMirror(m.tree.View())
@@ -151,7 +157,7 @@ func (m *Machine) Engine() engine.Engine { return m.eng }
 
 func (m *Machine) publish() {
 	m.view.Store(&View{KV: m.kv.View(), Leases: m.leases.View(), Alarms: m.alarms.list(), Cluster: m.config.View(),
-		Tree: m.tree.View(), TreeStats: m.tree.Stats(), StorageVersion: m.storage, Downgrade: m.downgrade, Mirror: m.mirror,
+		Tree: m.tree.View(), Auth: m.auth.View(), TreeStats: m.tree.Stats(), StorageVersion: m.storage, Downgrade: m.downgrade, Mirror: m.mirror,
 		Applied: m.applied, Term: m.term})
 }
 
@@ -204,10 +210,11 @@ func (m *Machine) settle() error {
 
 func (m *Machine) initialise() {
 	m.setStorage(newestStorage)
-	m.batch.Set(engine.Auth, authRevision, binary.BigEndian.AppendUint64(nil, 1))
+	m.auth.Initialise(m.batch)
 }
 
 func (m *Machine) entry(e *raftpb.Entry, eff *Effects) error {
+	m.at = e.GetIndex()
 	switch e.GetType() {
 	case raftpb.EntryNormal:
 		if len(e.GetData()) == 0 {

@@ -47,6 +47,9 @@ func memberMessage(m cluster.Member) *pb.Member {
 }
 
 func (s *clusterServer) MemberList(ctx context.Context, q *pb.MemberListRequest) (*pb.MemberListResponse, error) {
+	if err := s.known(ctx); err != nil {
+		return nil, err
+	}
 	if q.Linearizable {
 		if err := s.Read(ctx); err != nil {
 			return nil, err
@@ -58,6 +61,9 @@ func (s *clusterServer) MemberList(ctx context.Context, q *pb.MemberListRequest)
 func (s *clusterServer) MemberAdd(ctx context.Context, q *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
 	if !validPeerURLs(q.PeerURLs) {
 		return nil, wire.ErrMemberBadURLs
+	}
+	if err := s.admin(ctx); err != nil {
+		return nil, err
 	}
 	as := cluster.Voter
 	if q.IsLearner {
@@ -74,6 +80,9 @@ func (s *clusterServer) MemberAdd(ctx context.Context, q *pb.MemberAddRequest) (
 }
 
 func (s *clusterServer) MemberRemove(ctx context.Context, q *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
+	if err := s.admin(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.RemoveMember(ctx, cluster.ID(q.ID)); err != nil {
 		return nil, err
 	}
@@ -85,6 +94,9 @@ func (s *clusterServer) MemberUpdate(ctx context.Context, q *pb.MemberUpdateRequ
 	if !validPeerURLs(q.PeerURLs) {
 		return nil, wire.ErrMemberBadURLs
 	}
+	if err := s.admin(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.UpdateMember(ctx, cluster.ID(q.ID), q.PeerURLs); err != nil {
 		return nil, err
 	}
@@ -92,6 +104,9 @@ func (s *clusterServer) MemberUpdate(ctx context.Context, q *pb.MemberUpdateRequ
 }
 
 func (s *clusterServer) MemberPromote(ctx context.Context, q *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
+	if err := s.admin(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.PromoteMember(ctx, cluster.ID(q.ID)); err != nil {
 		return nil, err
 	}

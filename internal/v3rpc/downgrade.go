@@ -13,6 +13,9 @@ import (
 // Downgrade checks, begins or ends a job that lowers the cluster's version by one minor, so that members of that version
 // may take the place of those that are there (v3-grpc.md section 16.9). The leader lowers it.
 func (s *maintenanceServer) Downgrade(ctx context.Context, q *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {
+	if err := s.admin(ctx); err != nil {
+		return nil, err
+	}
 	var err error
 	switch q.Action {
 	case pb.DowngradeRequest_VALIDATE, pb.DowngradeRequest_ENABLE:
@@ -62,6 +65,6 @@ func (s *maintenanceServer) downgradeTarget(ctx context.Context, v string) (stri
 }
 
 func (s *maintenanceServer) setDowngrade(ctx context.Context, q *membershippb.DowngradeInfoSetRequest) error {
-	_, err := s.ProposeMessage(ctx, wire.KindDowngradeInfoSet, q)
+	_, err := s.proposeMessage(ctx, wire.KindDowngradeInfoSet, q)
 	return err
 }

@@ -35,7 +35,14 @@ func (s *kvServer) rangeKeys(ctx context.Context, body []byte) (*wire.Frame, err
 		}
 	}
 	s.cfg.Metrics.ranges.Inc()
+	id, err := s.identify(ctx)
+	if err != nil {
+		return nil, err
+	}
 	v := s.View()
+	if err := reads(v, id, &q); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	res, err := s.pins.read(v.KV, &q)
 	s.cfg.Metrics.readRanges.observe(time.Since(began), err)
@@ -57,7 +64,7 @@ func (s *kvServer) put(ctx context.Context, body []byte) (*wire.Frame, error) {
 		return nil, err
 	}
 	s.cfg.Metrics.countPut(&p)
-	res, err := s.Propose(ctx, wire.KindPut, body)
+	res, err := s.propose(ctx, wire.KindPut, body)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +93,7 @@ func (s *kvServer) deleteRange(ctx context.Context, body []byte) (*wire.Frame, e
 		return nil, wire.ErrEmptyKey
 	}
 	s.cfg.Metrics.deletes.Inc()
-	res, err := s.Propose(ctx, wire.KindDeleteRange, body)
+	res, err := s.propose(ctx, wire.KindDeleteRange, body)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +119,7 @@ func (s *kvServer) txn(ctx context.Context, body []byte) (*wire.Frame, error) {
 		s.cfg.Metrics.readTxns.observe(time.Since(began), err)
 		return f, err
 	}
-	res, err := s.Propose(ctx, wire.KindTxn, body)
+	res, err := s.propose(ctx, wire.KindTxn, body)
 	s.cfg.Metrics.writeTxns.observe(time.Since(began), err)
 	if err != nil {
 		return nil, err
@@ -134,7 +141,16 @@ func (s *kvServer) readTxn(ctx context.Context, t *wire.TxnRequest) (*wire.Frame
 			return nil, err
 		}
 	}
+	id, err := s.identify(ctx)
+	if err != nil {
+		return nil, err
+	}
 	v := s.View()
+	if v.Auth.Enabled {
+		if err := v.Auth.Allow(id, machine.TxnNeeds(nil, t, v.Leases)...); err != nil {
+			return nil, err
+		}
+	}
 	res, err := machine.ReadTxn(v.KV, t)
 	if err != nil {
 		return nil, err
@@ -148,7 +164,10 @@ func (s *kvServer) compact(ctx context.Context, body []byte) (*wire.Frame, error
 	if proto.Unmarshal(body, &q) != nil {
 		return nil, wire.Malformed()
 	}
-	res, err := s.Propose(ctx, wire.KindCompaction, body)
+	if err := s.admin(ctx); err != nil {
+		return nil, err
+	}
+	res, err := s.propose(ctx, wire.KindCompaction, body)
 	if q.Physical && res.CompactRev > 0 {
 		// Also after a refusal: whoever asks for it wants storage to be done with what was asked before.
 		if werr := s.AwaitCompaction(ctx, res.CompactRev); err == nil {
@@ -188,7 +207,14 @@ func (s *kvServer) rangeStream(st grpc.ServerStream) error {
 			return err
 		}
 	}
+	id, err := s.identify(st.Context())
+	if err != nil {
+		return err
+	}
 	v := s.View()
+	if err := reads(v, id, &q); err != nil {
+		return err
+	}
 	h := s.header(v, v.KV.Rev())
 	if q.CountOnly {
 		res, err := v.KV.Range(&q)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
+	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/lease"
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/wire"
@@ -24,12 +25,15 @@ func (s *leaseServer) LeaseGrant(ctx context.Context, q *pb.LeaseGrantRequest) (
 	if !s.HasSpace(ctx, leaseCost) {
 		return nil, wire.ErrNoSpace
 	}
+	if err := s.known(ctx); err != nil {
+		return nil, err
+	}
 	picked := q.ID == 0
 	for {
 		if picked {
 			q.ID = s.NewLeaseID()
 		}
-		res, err := s.ProposeMessage(ctx, wire.KindLeaseGrant, q)
+		res, err := s.proposeMessage(ctx, wire.KindLeaseGrant, q)
 		if err == wire.ErrLeaseExist && picked {
 			continue
 		}
@@ -41,7 +45,10 @@ func (s *leaseServer) LeaseGrant(ctx context.Context, q *pb.LeaseGrantRequest) (
 }
 
 func (s *leaseServer) LeaseRevoke(ctx context.Context, q *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
-	res, err := s.ProposeMessage(ctx, wire.KindLeaseRevoke, q)
+	if err := s.known(ctx); err != nil {
+		return nil, err
+	}
+	res, err := s.proposeMessage(ctx, wire.KindLeaseRevoke, q)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +81,16 @@ func (s *leaseServer) renewals(st grpc.ServerStream) error {
 		if !ok {
 			return wire.Malformed()
 		}
+		who, err := s.identify(ctx)
+		if err != nil {
+			return err
+		}
 		v := s.View()
+		if v.Auth.Enabled {
+			if err := v.Auth.Allow(who, machine.LeaseNeeds(nil, v.Leases, id, true)...); err != nil {
+				return err
+			}
+		}
 		h := s.header(v, v.KV.Rev())
 		limited, cancel := context.WithTimeout(ctx, s.RequestTimeout())
 		ttl, err := s.Renew(limited, id)
@@ -96,17 +112,36 @@ func (s *leaseServer) renewals(st grpc.ServerStream) error {
 }
 
 func (s *leaseServer) LeaseTimeToLive(ctx context.Context, q *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
-	if err := s.Read(ctx); err != nil {
+	id, err := s.identify(ctx)
+	if err != nil {
 		return nil, err
+	}
+	if err := s.View().Auth.Known(id); err != nil {
+		return nil, err
+	}
+	r, v, err := s.timeToLive(ctx, q)
+	if err == nil && v.Auth.Enabled && q.Keys {
+		err = v.Auth.Allow(id, machine.LeaseNeeds(nil, v.Leases, q.ID, false)...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// timeToLive answers with the view that it has looked at.
+func (s *leaseServer) timeToLive(ctx context.Context, q *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, *machine.View, error) {
+	if err := s.Read(ctx); err != nil {
+		return nil, nil, err
 	}
 	left, known, err := s.Remaining(ctx, q.ID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	v := s.View()
 	l, there := v.Leases.Get(q.ID)
 	if !known || !there {
-		return &pb.LeaseTimeToLiveResponse{Header: s.message(0), ID: q.ID, TTL: -1}, nil
+		return &pb.LeaseTimeToLiveResponse{Header: s.message(0), ID: q.ID, TTL: -1}, v, nil
 	}
 	r := &pb.LeaseTimeToLiveResponse{Header: s.message(0), ID: q.ID, TTL: int64(left / time.Second), GrantedTTL: l.TTL}
 	if q.Keys {
@@ -114,15 +149,33 @@ func (s *leaseServer) LeaseTimeToLive(ctx context.Context, q *pb.LeaseTimeToLive
 			r.Keys = append(r.Keys, []byte(k))
 		}
 	}
-	return r, nil
+	return r, v, nil
 }
 
 func (s *leaseServer) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+	v := s.View()
+	if err := s.mayListLeases(ctx, v); err != nil {
+		return nil, err
+	}
 	r := &pb.LeaseLeasesResponse{Header: s.message(0)}
-	for _, id := range s.byRemaining(ctx, s.View()) {
+	for _, id := range s.byRemaining(ctx, v) {
 		r.Leases = append(r.Leases, &pb.LeaseStatus{ID: id})
 	}
 	return r, nil
+}
+
+// mayListLeases refuses who may not read every key of every lease.
+func (s *leaseServer) mayListLeases(ctx context.Context, v *machine.View) error {
+	id, err := s.identify(ctx)
+	if err != nil || !v.Auth.Enabled {
+		return err
+	}
+	var needs []auth.Need
+	v.Leases.Each(func(l lease.Lease) bool {
+		needs = machine.LeaseNeeds(needs, v.Leases, l.ID, false)
+		return true
+	})
+	return v.Auth.Allow(id, needs...)
 }
 
 // byRemaining lists the leases; on a leader, which watches them, the one that ends first comes first.

@@ -26,7 +26,10 @@ type maintenanceServer struct {
 
 const defaultQuota = 2 << 30
 
-func (s *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
+func (s *maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	if err := s.known(ctx); err != nil {
+		return nil, err
+	}
 	v, size := s.View(), s.Size()
 	me, _ := v.Cluster.Member(s.MemberID())
 	r := &pb.StatusResponse{
@@ -56,7 +59,14 @@ func alarmText(a machine.Alarm) string {
 }
 
 func (s *maintenanceServer) Alarm(ctx context.Context, q *pb.AlarmRequest) (*pb.AlarmResponse, error) {
-	res, err := s.ProposeMessage(ctx, wire.KindAlarm, q)
+	check := s.admin
+	if q.Action == pb.AlarmRequest_GET {
+		check = s.known
+	}
+	if err := check(ctx); err != nil {
+		return nil, err
+	}
+	res, err := s.proposeMessage(ctx, wire.KindAlarm, q)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +78,10 @@ func (s *maintenanceServer) Alarm(ctx context.Context, q *pb.AlarmRequest) (*pb.
 }
 
 // Defragment returns at once: nothing has to be stopped for the engine to give space back.
-func (s *maintenanceServer) Defragment(context.Context, *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+func (s *maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+	if err := s.admin(ctx); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	s.Tidy()
 	s.cfg.Metrics.defrag.Observe(time.Since(began).Seconds())
@@ -86,6 +99,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Hash covers the whole database. It differs between members and is for testing only.
 func (s *maintenanceServer) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
+	if err := s.admin(ctx); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	defer func() { s.cfg.Metrics.hash.Observe(time.Since(began).Seconds()) }()
 	records, _, err := s.core.Snapshot(ctx)
@@ -118,6 +134,9 @@ func (s *maintenanceServer) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.Ha
 
 // HashKV covers the records at a revision; members agree on it (v3-grpc.md section 16.6).
 func (s *maintenanceServer) HashKV(ctx context.Context, q *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	if err := s.admin(ctx); err != nil {
+		return nil, err
+	}
 	began := time.Now()
 	defer func() { s.cfg.Metrics.hashRev.Observe(time.Since(began).Seconds()) }()
 	h, err := s.core.HashKV(ctx, q.Revision)
@@ -131,6 +150,9 @@ const snapshotBlob = 32 << 10
 
 // Snapshot streams the state as an etcd database file with its SHA-256 behind it. Nothing waits for it.
 func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, st pb.Maintenance_SnapshotServer) error {
+	if err := s.admin(st.Context()); err != nil {
+		return err
+	}
 	began := time.Now()
 	defer func() { s.cfg.Metrics.snapshot.Observe(time.Since(began).Seconds()) }()
 	records, state, err := s.core.Snapshot(st.Context())
@@ -153,6 +175,9 @@ func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, st pb.Maintenance_Sn
 }
 
 func (s *maintenanceServer) MoveLeader(ctx context.Context, q *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
+	if err := s.admin(ctx); err != nil {
+		return nil, err
+	}
 	if !s.IsLeader() {
 		return nil, wire.ErrNotLeader
 	}

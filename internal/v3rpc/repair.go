@@ -25,6 +25,9 @@ func (s *Server) RegisterHealer(h Healer) {
 				return nil, err
 			}
 			handle := func(ctx context.Context, _ any) (any, error) {
+				if err := s.gate.admin(ctx); err != nil {
+					return nil, err
+				}
 				return new(emptypb.Empty), srv.(Healer).Heal(ctx)
 			}
 			if icpt == nil {

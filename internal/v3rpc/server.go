@@ -14,11 +14,13 @@ import (
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/protobuf/proto"
 
+	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/machine"
+	"github.com/cairn-kv/cairn/internal/password"
+	"github.com/cairn-kv/cairn/internal/token"
 	"github.com/cairn-kv/cairn/internal/watch"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
@@ -30,8 +32,7 @@ type Backend interface {
 	// Read waits until the view holds everything acknowledged before the call.
 	Read(ctx context.Context) error
 	// Propose puts a command into the log and waits for its effect.
-	Propose(ctx context.Context, kind wire.Kind, body []byte) (machine.Result, error)
-	ProposeMessage(ctx context.Context, kind wire.Kind, m proto.Message) (machine.Result, error)
+	ProposeAs(ctx context.Context, id auth.Identity, kind wire.Kind, body []byte) (machine.Result, error)
 	// HasSpace reports whether the database may grow by cost bytes, and raises the alarm if it may not.
 	HasSpace(ctx context.Context, cost int) bool
 
@@ -68,6 +69,10 @@ type Config struct {
 	QuotaBytes       int64
 	ProgressInterval time.Duration
 	ElectionTimeout  time.Duration
+
+	Tokens         token.Provider
+	Passwords      *password.Checker
+	ClientCertAuth bool // clients show certificates, and these say who they are
 
 	KeepaliveMinTime, KeepaliveInterval, KeepaliveTimeout time.Duration
 
@@ -136,8 +141,10 @@ func New(b Backend, cfg Config) *Server {
 }
 
 // LeaseTimeToLive answers other members what clients may ask too.
+// The member that a client has asked has judged whether it may.
 func (s *Server) LeaseTimeToLive(ctx context.Context, q *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
-	return s.lease.LeaseTimeToLive(ctx, q)
+	r, _, err := s.lease.timeToLive(ctx, q)
+	return r, err
 }
 
 // EndStreams ends what goes on for as long as clients like: watches, keep-alives, waiting for a lock. They learn that

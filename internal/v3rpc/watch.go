@@ -8,6 +8,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/watch"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
@@ -64,7 +65,11 @@ func (s *watchServer) receive(st pb.Watch_WatchServer, w *watch.Stream) error {
 		switch r := q.GetRequestUnion().(type) {
 		case *pb.WatchRequest_CreateRequest:
 			if r.CreateRequest != nil {
-				w.Create(creation(r.CreateRequest))
+				c := creation(r.CreateRequest)
+				if c.StartRevision >= 0 { // which is looked at first
+					c.Refused = s.refusal(st.Context(), c.Range)
+				}
+				w.Create(c)
 			}
 		case *pb.WatchRequest_CancelRequest:
 			if r.CancelRequest != nil {
@@ -74,6 +79,18 @@ func (s *watchServer) receive(st pb.Watch_WatchServer, w *watch.Stream) error {
 			w.Progress()
 		}
 	}
+}
+
+// refusal is why a caller may not watch a range, in the words in which clients know it; "" if it may.
+func (s *watchServer) refusal(ctx context.Context, r wire.Range) string {
+	id, err := s.identify(ctx)
+	if v := s.View().Auth; err == nil && v.Enabled {
+		err = v.Allow(id, auth.Read(r))
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func creation(q *pb.WatchCreateRequest) watch.Create {

@@ -12,16 +12,35 @@ type Kind int32
 
 // The kinds of commands.
 const (
-	KindNone                 Kind = 0
-	KindRange                Kind = 3
-	KindPut                  Kind = 4
-	KindDeleteRange          Kind = 5
-	KindTxn                  Kind = 6
-	KindCompaction           Kind = 7
-	KindLeaseGrant           Kind = 8
-	KindLeaseRevoke          Kind = 9
-	KindAlarm                Kind = 10
-	KindLeaseCheckpoint      Kind = 11
+	KindNone            Kind = 0
+	KindRange           Kind = 3
+	KindPut             Kind = 4
+	KindDeleteRange     Kind = 5
+	KindTxn             Kind = 6
+	KindCompaction      Kind = 7
+	KindLeaseGrant      Kind = 8
+	KindLeaseRevoke     Kind = 9
+	KindAlarm           Kind = 10
+	KindLeaseCheckpoint Kind = 11
+
+	KindAuthEnable               Kind = 1000
+	KindAuthDisable              Kind = 1011
+	KindAuthenticate             Kind = 1012
+	KindAuthStatus               Kind = 1013
+	KindAuthUserAdd              Kind = 1100
+	KindAuthUserDelete           Kind = 1101
+	KindAuthUserGet              Kind = 1102
+	KindAuthUserChangePassword   Kind = 1103
+	KindAuthUserGrantRole        Kind = 1104
+	KindAuthUserRevokeRole       Kind = 1105
+	KindAuthUserList             Kind = 1106
+	KindAuthRoleList             Kind = 1107
+	KindAuthRoleAdd              Kind = 1200
+	KindAuthRoleDelete           Kind = 1201
+	KindAuthRoleGet              Kind = 1202
+	KindAuthRoleGrantPermission  Kind = 1203
+	KindAuthRoleRevokePermission Kind = 1204
+
 	KindClusterVersionSet    Kind = 1300
 	KindMemberAttrSet        Kind = 1301
 	KindDowngradeInfoSet     Kind = 1302

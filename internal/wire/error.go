@@ -55,6 +55,7 @@ var (
 	ErrClusterIDMismatch             = newError(codes.FailedPrecondition, "etcdserver: cluster ID mismatch")
 	ErrRequestTooLarge               = newError(codes.InvalidArgument, "etcdserver: request is too large")
 	ErrTooManyRequests               = newError(codes.Unknown, "etcdserver: too many requests")
+	ErrNoPasswordUser                = newError(codes.Unknown, "auth: authentication failed, password was given for no password user")
 	ErrRootUserNotExist              = newError(codes.FailedPrecondition, "etcdserver: root user does not exist")
 	ErrRootRoleNotExist              = newError(codes.FailedPrecondition, "etcdserver: root user does not have root role")
 	ErrUserAlreadyExist              = newError(codes.FailedPrecondition, "etcdserver: user name already exists")
