@@ -93,10 +93,10 @@ type Need struct {
 func Read(r wire.Range) Need  { return Need{Range: r} }
 func Write(r wire.Range) Need { return Need{Range: r, Write: true} }
 
-// Allow refuses a request that needs what its sender may not do (v3-grpc.md section 15.4). One that needs nothing only has to
-// come from somebody.
+// Allow refuses a request that needs what its sender may not do (v3-grpc.md section 15.4). One that needs nothing may be
+// anybody's.
 func (v *View) Allow(id Identity, needs ...Need) error {
-	if !v.Enabled {
+	if !v.Enabled || len(needs) == 0 {
 		return nil
 	}
 	switch {

@@ -79,10 +79,10 @@ func LeaseNeeds(out []auth.Need, leases lease.View, id int64, write bool) []auth
 	return out
 }
 
-// managed are the commands that only an administrator may send.
+// managed are the commands that only an administrator may send, once there are administrators.
 func managed(k wire.Kind) bool {
 	switch k {
-	case wire.KindAuthDisable, wire.KindAuthUserAdd, wire.KindAuthUserDelete, wire.KindAuthUserChangePassword, wire.KindAuthUserGrantRole,
+	case wire.KindAuthEnable, wire.KindAuthDisable, wire.KindAuthUserAdd, wire.KindAuthUserDelete, wire.KindAuthUserChangePassword, wire.KindAuthUserGrantRole,
 		wire.KindAuthUserRevokeRole, wire.KindAuthRoleAdd, wire.KindAuthRoleDelete, wire.KindAuthRoleGrantPermission, wire.KindAuthRoleRevokePermission:
 		return true
 	}

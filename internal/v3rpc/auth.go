@@ -245,7 +245,7 @@ func (s *authServer) header(v *machine.View) *pb.ResponseHeader {
 
 // UserGet is for administrators, and for the user.
 func (s *authServer) UserGet(ctx context.Context, q *pb.AuthUserGetRequest) (*pb.AuthUserGetResponse, error) {
-	v, err := s.look(ctx, func(_ *auth.View, id auth.Identity) bool { return id.User != "" && id.User == q.Name })
+	v, err := s.look(ctx, func(_ *auth.View, id auth.Identity) bool { return id.User == q.Name }) // there is no user without a name
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,9 @@ func (s *leaseServer) renewals(st grpc.ServerStream) error {
 		}
 		v := s.View()
 		if v.Auth.Enabled {
+			if err := v.Auth.Known(who); err != nil {
+				return err
+			}
 			if err := v.Auth.Allow(who, machine.LeaseNeeds(nil, v.Leases, id, true)...); err != nil {
 				return err
 			}
@@ -168,6 +171,9 @@ func (s *leaseServer) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest)
 func (s *leaseServer) mayListLeases(ctx context.Context, v *machine.View) error {
 	id, err := s.identify(ctx)
 	if err != nil || !v.Auth.Enabled {
+		return err
+	}
+	if err := v.Auth.Known(id); err != nil {
 		return err
 	}
 	var needs []auth.Need
