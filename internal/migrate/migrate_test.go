@@ -19,7 +19,6 @@ import (
 type store struct {
 	tree   map[string]*v2client.Node
 	keys   map[string]string
-	leases map[string]int64 // of keys
 	ttls   []int64
 	txns   int
 	broken error
