@@ -41,10 +41,8 @@ func (s *Stats) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.self(w)
 	case "leader":
 		s.ofLeader(w)
-	case "store":
-		s.store(w)
 	default:
-		http.NotFound(w, r)
+		s.store(w)
 	}
 }
 
