@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"regexp"
 	"slices"
@@ -130,8 +131,6 @@ func (n *node) walk(f func(*node)) {
 	}
 }
 
-func (e *event) walk(f func(*node)) { e.Node.walk(f); e.Prev.walk(f) }
-
 // difference tells how two answers differ; "" if they do not.
 func (r *run) difference(q *request, a, b *answer) string {
 	if a.status != b.status {
@@ -178,16 +177,19 @@ func alike(etcd, cairn string) string {
 
 // same compares what two answers mean, as far as their bytes need not be the same.
 func (r *run) same(q *request, e, f *event) bool {
-	sorted := func(n *node) {
-		slices.SortFunc(n.Nodes, func(a, b *node) int { return strings.Compare(a.Key, b.Key) })
-	}
 	if q.unsorted {
-		before := f.String()
-		f.walk(sorted)
-		if f.String() != before {
+		// A name that is no text is shown as another one is that would be sorted elsewhere.
+		byKey := func(a, b *node) int { return strings.Compare(a.Key, b.Key) }
+		inOrder := true
+		f.Node.Node.walk(func(n *node) {
+			text := slices.DeleteFunc(slices.Clone(n.Nodes), func(n *node) bool { return strings.ContainsRune(n.Key, '\ufffd') })
+			inOrder = inOrder && slices.IsSortedFunc(text, byKey)
+			slices.SortFunc(n.Nodes, byKey)
+		})
+		if !inOrder {
 			return false // cairn sorts always
 		}
-		e.walk(sorted)
+		e.Node.walk(func(n *node) { slices.SortFunc(n.Nodes, byKey) })
 		if alike(e.String(), f.String()) == "" {
 			r.saw("listings that nobody asked to be sorted are sorted")
 			return true
@@ -195,14 +197,39 @@ func (r *run) same(q *request, e, f *event) bool {
 	}
 	// etcd forgets that a directory's time to live was changed (K-93).
 	changed := false
-	e.walk(func(n *node) {
-		if at := r.touched[n.Key]; n.Dir && at > n.Modified {
-			n.Modified, changed = at, true
+	remember := func(before uint64) func(n *node) {
+		return func(n *node) {
+			if at := r.touched.last(n.Key, before); n.Dir && at > n.Modified {
+				n.Modified, changed = at, true
+			}
 		}
-	})
+	}
+	if e.Action == "get" {
+		e.Node.walk(remember(math.MaxUint64))
+	} else if e.Node != nil {
+		e.Prev.walk(remember(e.Node.Modified))
+	}
 	if changed && alike(e.String(), f.String()) == "" {
 		r.saw("an update of a directory stays in its modifiedIndex")
 		return true
 	}
 	return false
+}
+
+// touches are the indexes of changes of directories' times to live, by path.
+type touches map[string][]uint64
+
+func (t touches) add(path string, index uint64) {
+	shown := string([]rune(path))
+	t[shown] = append(t[shown], index)
+}
+
+// last is the last one before an index, 0 if there is none.
+func (t touches) last(path string, before uint64) (last uint64) {
+	for _, at := range t[path] {
+		if at < before {
+			last = at
+		}
+	}
+	return last
 }

@@ -117,7 +117,7 @@ func (g *generator) oddTarget(t string) string {
 	case 10:
 		return strings.ReplaceAll(t, "a", "%61")
 	}
-	return t + g.one("%", "%zz", "%2", "%00", "%ff", "?", "#frag")
+	return t + g.one("%", "%zz", "%2", "%00", "?", "#frag")
 }
 
 func (g *generator) bool() string {

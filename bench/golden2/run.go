@@ -16,11 +16,11 @@ type run struct {
 	watches *watches
 	count   *counters
 
-	touched map[string]uint64 // the index at which a directory's time to live was last changed
-	seen    map[string]int    // known differences
-	done    map[string]int    // answers by kind
-	last    []string          // what was asked, and answered by etcd
-	wrong   []error           // differences that nobody knows of
+	touched touches
+	seen    map[string]int // known differences
+	done    map[string]int // answers by kind
+	last    []string       // what was asked, and answered by etcd
+	wrong   []error        // differences that nobody knows of
 }
 
 const (
@@ -30,7 +30,7 @@ const (
 )
 
 func newRun(seed uint64, p pair) *run {
-	r := &run{pair: p, gen: newGenerator(seed), touched: map[string]uint64{}, seen: map[string]int{}, done: map[string]int{}}
+	r := &run{pair: p, gen: newGenerator(seed), touched: touches{}, seen: map[string]int{}, done: map[string]int{}}
 	r.watches, r.count = newWatches(r), newCounters(r)
 	return r
 }
@@ -73,7 +73,7 @@ func (r *run) learn(q *request, a, b *answer) {
 	}
 	if e, ok := parse(a.body); ok && q.method != "HEAD" {
 		kind += " " + e.Action
-		if e.Node != nil && e.Node.Key != "" {
+		if e.Node != nil && e.Node.Key != "" && !strings.ContainsRune(e.Node.Key, '\ufffd') {
 			f := fact{path: e.Node.Key, modified: e.Node.Modified}
 			if e.Node.Value != nil {
 				f.value = *e.Node.Value
@@ -81,7 +81,7 @@ func (r *run) learn(q *request, a, b *answer) {
 			r.gen.learn(f)
 		}
 		if e.Action == "update" { // of a key it does not matter
-			r.touched[q.path] = r.gen.index
+			r.touched.add(q.path, r.gen.index)
 		}
 	}
 	r.done[kind]++

@@ -165,6 +165,18 @@ func (ws *watches) fromHistory(w *watchPair, etcd, cairn string) bool {
 	return true
 }
 
+// silent is how many of the open streams etcd has let go: those that history had an event for (W-41).
+func (ws *watches) silent() (n int) {
+	for _, w := range ws.open {
+		if lines, _ := w.etcd.lines(); w.q.stream && w.q.waitIndex > 0 && len(lines) > 0 {
+			if e, ok := parse(lines[0]); ok && e.Node != nil && e.Node.Modified <= w.index {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 func (ws *watches) failed(w *watchPair, what string, x, y []string) error {
 	tail := func(s []string) string { return cut(strings.Join(s[min(len(s), max(0, w.compared-1)):], "")) }
 	return fmt.Errorf("watch %s: %s\netcd:  %s\ncairn: %s%s", w, what, tail(x), tail(y), ws.r.history(w.q))

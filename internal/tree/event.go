@@ -41,8 +41,8 @@ type Event struct {
 	before *nodes // of a directory that was removed
 }
 
-// Existed reports whether a node was there before the event. Only an event that was just made knows; one that was read
-// from history takes every node under a removed directory for one that existed.
+// Existed reports whether a node was there before the event. Only an event that was just made knows; one from history takes
+// every node under a removed directory for one that existed.
 func (e *Event) Existed(path string) bool {
 	if e.before == nil {
 		return true
@@ -62,7 +62,7 @@ func (e *Event) Matches(path string, recursive bool) bool {
 		return true
 	case below(p, path):
 		return recursive && !Hidden(p, path)
-	case e.Action.Removes() && below(path, p):
+	case e.Action.Removes() && e.Node.Dir && below(path, p):
 		return e.Existed(path)
 	}
 	return false

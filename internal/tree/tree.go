@@ -153,7 +153,13 @@ func (t *Tree) done(b engine.Batch, e *Event) *Event {
 	if len(t.history) >= Window {
 		t.history = t.history[1:]
 	}
-	t.history = append(t.history, e)
+	kept := e
+	if e.before != nil {
+		// A thousand former trees would be too many to keep.
+		kept = new(*e)
+		kept.before = nil
+	}
+	t.history = append(t.history, kept)
 	t.events = append(t.events, e)
 	return e
 }
