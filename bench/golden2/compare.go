@@ -181,7 +181,7 @@ func (r *run) same(q *request, e, f *event) bool {
 		// A name that is no text is shown as another one is that would be sorted elsewhere.
 		byKey := func(a, b *node) int { return strings.Compare(a.Key, b.Key) }
 		inOrder := true
-		f.Node.Node.walk(func(n *node) {
+		f.Node.walk(func(n *node) {
 			text := slices.DeleteFunc(slices.Clone(n.Nodes), func(n *node) bool { return strings.ContainsRune(n.Key, '\ufffd') })
 			inOrder = inOrder && slices.IsSortedFunc(text, byKey)
 			slices.SortFunc(n.Nodes, byKey)

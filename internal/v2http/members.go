@@ -219,15 +219,15 @@ func peerURLs(w http.ResponseWriter, r *http.Request) ([]string, bool) {
 	if err == nil {
 		err = json.Unmarshal(b, &body)
 	}
+	var urls []string
 	if err == nil {
-		err = peerurl.Check(body.PeerURLs)
+		urls, err = peerurl.Clean(body.PeerURLs)
 	}
 	if err != nil {
 		message(w, http.StatusBadRequest, "%v", err)
 		return nil, false
 	}
-	slices.Sort(body.PeerURLs)
-	return body.PeerURLs, true
+	return urls, true
 }
 
 // Machines serves /v2/machines: the client URLs of all members.
