@@ -11,8 +11,10 @@ import (
 // number of changes.
 func (r *run) expiry() error {
 	g := r.gen
-	if err := r.endings(); err != nil {
-		return err
+	for _, p := range []string{"/ttl", "/saved"} { // what random requests have put there
+		if _, err := r.ask(&request{method: "DELETE", target: "/v2/keys" + p + "?recursive=true", path: p}); err != nil {
+			return err
+		}
 	}
 	began, ended := time.Now(), 0
 	short := func(ttl string) error {
@@ -125,7 +127,7 @@ func (r *run) awaitIndex(want uint64) error {
 // was so slow that the order is open.
 func (r *run) reset(took time.Duration) error {
 	time.Sleep(3*time.Second + took)
-	q := &request{method: "GET", target: "/v2/keys/nothing"}
+	q := &request{method: "GET", target: "/v2/keys/nothing", path: "/nothing"}
 	a, b, err := r.pair.do(q)
 	if err != nil {
 		return err

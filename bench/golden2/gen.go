@@ -21,6 +21,8 @@ type generator struct {
 	index uint64 // of the store, as last told
 	facts []fact // a ring of what was last seen
 	next  int
+
+	member string // the ID that both servers have
 }
 
 const mostFacts = 48
@@ -365,9 +367,9 @@ func (g *generator) others() *request {
 // members makes a request for members that changes none.
 func (g *generator) members() *request {
 	q := &request{method: g.one("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD")}
-	q.target = "/v2/members" + g.one("", "/", "/leader", "/nothing", "/"+memberID+"x", "/123", "/0", "/ffffffffffffffffff", "/a/b")
+	q.target = "/v2/members" + g.one("", "/", "/leader", "/nothing", "/"+g.member+"x", "/123", "/0", "/ffffffffffffffffff", "/a/b")
 	if q.method == "PUT" && g.chance(40) {
-		q.target = "/v2/members/" + g.one(memberID, strings.ToUpper(memberID))
+		q.target = "/v2/members/" + g.one(g.member, strings.ToUpper(g.member))
 	}
 	if q.method == "POST" || q.method == "PUT" {
 		q.head = []string{"Content-Type: " + g.one("application/json", "application/json", "application/json", "application/json; charset=utf-8",
@@ -379,9 +381,6 @@ func (g *generator) members() *request {
 	}
 	return q
 }
-
-// memberID is what both servers call themselves (process.New).
-const memberID = "8e9e05c52164694d"
 
 func (g *generator) any() *request {
 	if g.chance(3) {

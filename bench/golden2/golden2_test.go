@@ -7,10 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cairn-kv/cairn/bench/process"
 )
@@ -84,7 +84,15 @@ func (r *run) begin() error {
 	if err := r.awaitIndex(3); err != nil {
 		return err
 	}
-	time.Sleep(50 * time.Millisecond)
+	a, err := r.ask(&request{method: "GET", target: "/v2/members"})
+	if err != nil {
+		return err
+	}
+	id := regexp.MustCompile(`"id":"([0-9a-f]+)"`).FindStringSubmatch(a.body)
+	if id == nil {
+		return fmt.Errorf("no member in %s", a.body)
+	}
+	r.gen.member = id[1]
 	return r.count.begin()
 }
 

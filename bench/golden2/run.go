@@ -68,9 +68,7 @@ func (r *run) learn(q *request, a, b *answer) {
 	if n, err := strconv.ParseUint(a.head.Get("X-Etcd-Index"), 10, 64); err == nil && n > 0 {
 		r.gen.index = n
 	}
-	if q.path != "" {
-		r.count.count(q, a, code)
-	}
+	r.count.count(q, a, code)
 	if e, ok := parse(a.body); ok && q.method != "HEAD" {
 		kind += " " + e.Action
 		if e.Node != nil && e.Node.Key != "" && !strings.ContainsRune(e.Node.Key, '\ufffd') {
