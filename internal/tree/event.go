@@ -37,6 +37,7 @@ type Event struct {
 	Node    *Node // as it is now; for what was removed without its value
 	Prev    *Node // as it was; nil if there was none
 	Refresh bool  // only the time to live was changed: nobody is told
+	Time    int64 // when it was asked for, in nanoseconds of unix time, which times to live are counted from; 0 if nobody knows
 
 	before *nodes // of a directory that was removed
 }
@@ -82,7 +83,8 @@ func (e *Event) append(b []byte) []byte {
 	if e.Refresh {
 		b = wire.AppendUint(b, 6, 1)
 	}
-	return wire.AppendUint(b, 7, e.Index)
+	b = wire.AppendUint(b, 7, e.Index)
+	return wire.AppendUint(b, 8, uint64(e.Time))
 }
 
 func parseEvent(b []byte) (*Event, error) {
@@ -110,6 +112,8 @@ func parseEvent(b []byte) (*Event, error) {
 				e.Refresh = v != 0
 			case 7:
 				e.Index = v
+			case 8:
+				e.Time = int64(v)
 			}
 			continue
 		}

@@ -381,3 +381,18 @@ func TestHistoryOutlivesARestart(t *testing.T) {
 	_, err = Open(eng)
 	require.ErrorContains(t, err, "history has")
 }
+
+// What no client has asked for has no time: a member that was just opened does not know when the one before was.
+func TestTimesOfEvents(t *testing.T) {
+	r := newRig(t)
+	r.Begin(5)
+	r.set(Change{Path: "/a", Value: "1"})
+	b := r.eng.NewBatch()
+	r.Bump(b)
+	require.NoError(t, r.eng.Commit(b))
+	r.expire(7)
+	r.open()
+	require.EqualValues(t, 5, r.View().history[0].Time)
+	require.Zero(t, r.View().history[1].Time)
+	require.Len(t, r.View().history, 2)
+}

@@ -43,9 +43,10 @@ type encodedEvent struct {
 	json  []byte
 }
 
-// event encodes an event for one who waits. What many are told is encoded once, unless times to live run down in it.
+// event encodes an event for one who waits. What many are told is encoded once, unless times to live run down in it, because
+// nobody knows when it was.
 func (k *Keys) event(e *tree.Event) []byte {
-	if e.Node.Expires != 0 || e.Prev != nil && e.Prev.Expires != 0 {
+	if e.Time == 0 && (e.Node.Expires != 0 || e.Prev != nil && e.Prev.Expires != 0) {
 		return appendEvent(nil, e, k.now().UnixNano())
 	}
 	slot := &k.recent[e.Index%recentEvents]
@@ -133,7 +134,7 @@ func (k *Keys) get(w http.ResponseWriter, r *http.Request, q *keyRequest) {
 
 func (k *Keys) change(w http.ResponseWriter, r *http.Request, q *keyRequest) {
 	c := wire.V2Request{Method: q.method, Path: treePrefix + q.path, Val: q.value, Dir: q.dir, Recursive: q.recursive, PrevValue: q.prevValue,
-		PrevIndex: q.prevIndex, PrevExist: q.prevExist, Expiration: q.expires, Refresh: q.refresh}
+		PrevIndex: q.prevIndex, PrevExist: q.prevExist, Expiration: q.expires, Refresh: q.refresh, Time: q.at}
 	if q.method != http.MethodPut {
 		c.PrevExist, c.Refresh = nil, false
 	}

@@ -25,7 +25,7 @@ type keyRequest struct {
 	noValue, refresh                             bool
 	prevExist                                    *bool
 	ttl                                          *uint64 // in seconds; nil for none
-	expires                                      int64   // what ttl comes to, in nanoseconds of unix time
+	at, expires                                  int64   // when it came, and what ttl comes to, in nanoseconds of unix time
 }
 
 const (
@@ -168,11 +168,12 @@ func parseKeyRequest(r *http.Request, now func() time.Time) (*keyRequest, error)
 	if err != nil {
 		return nil, err
 	}
+	at := now()
 	rest, ok := strings.CutPrefix(r.URL.Path, keysPrefix)
 	if !ok {
 		return nil, invalid(codeInvalidForm, "incorrect key prefix")
 	}
-	q := &keyRequest{method: r.Method, asSent: rest, path: tree.Clean(rest)}
+	q := &keyRequest{method: r.Method, asSent: rest, path: tree.Clean(rest), at: at.UnixNano()}
 	if q.prevIndex, err = p.number("prevIndex"); err != nil {
 		return nil, err
 	}
@@ -199,7 +200,7 @@ func parseKeyRequest(r *http.Request, now func() time.Time) (*keyRequest, error)
 	if q.noValue, err = p.flag("noValueOnSuccess"); err != nil {
 		return nil, err
 	}
-	if err := q.parseTTL(p, now); err != nil {
+	if err := q.parseTTL(p, at); err != nil {
 		return nil, err
 	}
 	if q.prevExist, err = p.maybe("prevExist"); err != nil {
@@ -223,7 +224,7 @@ func parseKeyRequest(r *http.Request, now func() time.Time) (*keyRequest, error)
 }
 
 // parseTTL makes an expiration of a time to live. An empty one is none; 0 is one that is over at once.
-func (q *keyRequest) parseTTL(p params, now func() time.Time) error {
+func (q *keyRequest) parseTTL(p params, at time.Time) error {
 	s, ok := p.get("ttl")
 	if !ok || s == "" {
 		return nil
@@ -233,7 +234,6 @@ func (q *keyRequest) parseTTL(p params, now func() time.Time) error {
 		return invalid(codeTTLNaN, `invalid value for "ttl"`)
 	}
 	q.ttl = &n
-	at := now()
 	if seconds := int64(n); at.Unix() <= mostTTL-seconds {
 		q.expires = at.Add(time.Duration(seconds) * time.Second).UnixNano()
 	} else {
