@@ -39,6 +39,9 @@ func (s *Server) web() (*web, error) {
 	var keys *v2http.Keys
 	if s.cfg.EnableV2 {
 		all, keys = s.v2(clients)
+		if s.logLevel != nil {
+			clients.Handle("/config/local/log", &v2http.LogLevel{Level: s.logLevel, Logger: s.log})
+		}
 	}
 	if s.cfg.EnableGateway {
 		var err error
@@ -62,6 +65,7 @@ func (s *Server) v2(next http.Handler) (http.Handler, *v2http.Keys) {
 	router := v2http.NewRouter(next)
 	auth := v2http.NewAuth(s.host, s.host, s.passwords, false, id, s.log)
 	keys := v2http.NewKeys(s.host, s.host, auth, id)
+	keys.Register(s.registry)
 	members := v2http.NewMembers(s.host, s.host, auth, id)
 	stats := v2http.NewStats(s.host, s.host, keys, s.cfg.Name, s.started)
 	for path, page := range map[string]http.Handler{

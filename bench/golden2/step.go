@@ -4,8 +4,10 @@ import "fmt"
 
 const (
 	everyExpiry = 2500 // requests between two phases
-	everyAuth   = 4000
+	everyUsers  = 4000
 	everyCheck  = 500
+
+	usersRequests = 40 // of one phase
 )
 
 // step sends one request, and whatever else is due.
@@ -38,6 +40,18 @@ func (r *run) step() error {
 		if err := r.expiry(); err != nil {
 			return fmt.Errorf("while nodes end: %w", err)
 		}
+	}
+	if due(everyUsers, everyUsers-2000) {
+		if err := r.check(); err != nil {
+			return err
+		}
+		if err := r.users(usersRequests); err != nil {
+			return fmt.Errorf("with users: %w", err)
+		}
+		if err := r.watches.check(); err != nil {
+			return err
+		}
+		return r.count.begin() // etcd counts what it does with users
 	}
 	return nil
 }

@@ -19,8 +19,7 @@ type Stats struct {
 	log     Log
 	name    string
 	started time.Time
-	// Gets counts those that Keys has served.
-	gets *getCounts
+	reads   *readCounts // that Keys has served
 
 	mu     sync.Mutex
 	leader cluster.ID // as last seen
@@ -29,7 +28,7 @@ type Stats struct {
 
 // NewStats makes the handler.
 func NewStats(b Backend, l Log, k *Keys, name string, started time.Time) *Stats {
-	return &Stats{Backend: b, log: l, gets: &k.gets, name: name, started: started}
+	return &Stats{Backend: b, log: l, reads: &k.reads, name: name, started: started}
 }
 
 func (s *Stats) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -125,13 +124,14 @@ func (s *Stats) ofLeader(w http.ResponseWriter) {
 
 func (s *Stats) store(w http.ResponseWriter) {
 	st := s.View().TreeStats
-	b := []byte{'{'}
-	for _, c := range []struct {
-		name string
-		n    tree.Counts
-	}{{"gets", s.gets.read()}, {"sets", st.Sets}, {"delete", st.Deletes}, {"update", st.Updates}, {"create", st.Creates},
-		{"compareAndSwap", st.Swaps}, {"compareAndDelete", st.DeleteIfs}} {
-		b = fmt.Appendf(b, `"%sSuccess":%d,"%sFail":%d,`, c.name, c.n.Success, c.name, c.n.Fail)
+	gets := s.reads.all()
+	b := fmt.Appendf(nil, `{"getsSuccess":%d,"getsFail":%d,`, gets.Success, gets.Fail)
+	for _, c := range writesOf(st) {
+		name := c.action.String()
+		if c.action == tree.Set {
+			name = "sets"
+		}
+		b = fmt.Appendf(b, `"%sSuccess":%d,"%sFail":%d,`, name, c.n.Success, name, c.n.Fail)
 	}
 	b = fmt.Appendf(b, `"expireCount":%d,"watchers":%d}`, st.Expired, s.log.Paths().Len())
 	w.Header().Set("Content-Type", "application/json")
