@@ -67,7 +67,7 @@ func (s *Server) v2(next http.Handler) (http.Handler, *v2http.Keys) {
 	keys := v2http.NewKeys(s.host, s.host, auth, id)
 	keys.Register(s.registry)
 	members := v2http.NewMembers(s.host, s.host, auth, id)
-	stats := v2http.NewStats(s.host, s.host, keys, s.cfg.Name, s.started)
+	stats := v2http.NewStats(s.host, s.host, s.appends, keys, s.cfg.Name, s.started)
 	for path, page := range map[string]http.Handler{
 		"/v2/auth/":        auth,
 		keysPath:           keys,
