@@ -170,9 +170,18 @@ func (r *run) bodies(q *request, a, b string) string {
 func alike(etcd, cairn string) string {
 	x, y, wrong := mask(etcd, cairn)
 	if wrong == "" && x != y {
-		return "body"
+		return "bodies differ " + firstDifference(x, y)
 	}
 	return wrong
+}
+
+func firstDifference(x, y string) string {
+	i := 0
+	for i < min(len(x), len(y)) && x[i] == y[i] {
+		i++
+	}
+	around := func(s string) string { return s[max(0, i-120):min(len(s), i+120)] }
+	return fmt.Sprintf("at byte %d:\n  %q\nnot\n  %q", i, around(y), around(x))
 }
 
 // same compares what two answers mean, as far as their bytes need not be the same.

@@ -17,6 +17,7 @@ type run struct {
 	count   *counters
 
 	touched touches
+	phases  int            // with users
 	seen    map[string]int // known differences
 	done    map[string]int // answers by kind
 	last    []string       // what was asked, and answered by etcd
@@ -79,7 +80,11 @@ func (r *run) learn(q *request, a, b *answer) {
 			r.gen.learn(f)
 		}
 		if e.Action == "update" { // of a key it does not matter
-			r.touched.add(q.path, r.gen.index)
+			key := q.path
+			if e.Node != nil {
+				key = e.Node.Key
+			}
+			r.touched.add(key, r.gen.index)
 		}
 	}
 	r.done[kind]++

@@ -23,6 +23,7 @@ const (
 // odd paths and methods right.
 type side struct {
 	server *process.Server
+	from   string // the address to ask from; "" for any
 	conn   net.Conn
 	in     *bufio.Reader
 }
@@ -49,8 +50,12 @@ func (s *side) hangUp() {
 	}
 }
 
-func dial(addr string) (net.Conn, *bufio.Reader, error) {
-	c, err := net.DialTimeout("tcp", addr, callLimit)
+func dial(addr, from string) (net.Conn, *bufio.Reader, error) {
+	d := net.Dialer{Timeout: callLimit}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	c, err := d.Dial("tcp", addr)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -85,7 +90,7 @@ func (s *side) do(q *request) (*answer, error) {
 		fresh := s.conn == nil
 		if fresh {
 			var err error
-			if s.conn, s.in, err = dial(s.server.Addr); err != nil {
+			if s.conn, s.in, err = dial(s.server.Addr, s.from); err != nil {
 				return nil, err
 			}
 		}

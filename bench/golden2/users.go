@@ -16,6 +16,10 @@ const (
 // it is short.
 func (r *run) users(requests int) error {
 	g := r.gen
+	// A name or an address that is often wrong has to wait at cairn. So each phase has a new address.
+	r.phases++
+	r.cairn.from = fmt.Sprintf("127.1.%d.%d", r.phases/250, 1+r.phases%250)
+	r.cairn.hangUp()
 	if _, err := r.ask(userRequest("PUT", usersPath+"/root", `{"user":"root","password":"pw"}`, "")); err != nil {
 		return err
 	}
@@ -58,10 +62,10 @@ func userRequest(method, target, body, credentials string) *request {
 }
 
 func (g *generator) credentials() string {
-	if g.chance(3) { // wrong ones: who is wrong too often has to wait
+	if g.chance(2) { // wrong ones
 		return g.one("root:wrong", "nobody:x", "Basic x", "Bearer x", "u:", "Basic "+base64.StdEncoding.EncodeToString([]byte("noseparator")))
 	}
-	return g.one("root:pw", "root:pw", "root:pw", "u:pw", "u:pw", "w:pw", "", "")
+	return g.one("root:pw", "root:pw", "root:pw", "root:pw", "root:pw", "u:pw", "w:pw", "", "")
 }
 
 // user makes a request of the phase: for users and roles, or for keys.

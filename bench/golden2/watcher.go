@@ -21,7 +21,7 @@ type watcher struct {
 }
 
 func openWatcher(addr string, q *request) (*watcher, error) {
-	conn, in, err := dial(addr)
+	conn, in, err := dial(addr, "")
 	if err != nil {
 		return nil, err
 	}
