@@ -162,6 +162,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err := makeDir(fs, dir); err != nil {
 		return fmt.Errorf("cairn: cannot make the data directory %s: %w", cfg.DataDir, err)
 	}
+	if !fresh && (cfg.Discovery.URL != "" || cfg.Discovery.SRV != "") {
+		s.log.Warn("discovery options are passed over: the member belongs to a cluster already")
+	}
 	metrics := host.NewMetrics(s.registry)
 	walOpts := wal.Options{Background: true, OnSync: func(d time.Duration) {
 		metrics.Fsync.Observe(d.Seconds())

@@ -131,6 +131,11 @@ func TestAuthWalk(t *testing.T) {
 		{"R-03", "u:p", "POST", "/v2/members/", "", 401, noAdmin},
 		{"R-03", "", "DELETE", "/v2/members/1", "", 401, noAdmin},
 		{"R-03", "", "GET", "/v2/members/", "", 200, ""},
+		{"A-02", "root:pw", "GET", roles + "/root", "", 200, `{"role":"root","permissions":{"kv":{"read":["/*"],"write":["/*"]}}}` + "\n"},
+		{"A-02", "root:pw", "PUT", roles + "/root", `{"role":"root","grant":{"kv":{"read":["/x"]}}}`, 403, `{"message":"auth: Cannot modify role root: is root role."}`},
+		{"A-02", "root:pw", "DELETE", roles + "/root", "", 403, ""},
+		{"A-46", "u:p", "POST", "/v2/keys/app/q", "value=1", 201, ""},
+		{"A-46", "u:p", "POST", "/v2/keys/app", "value=1", 401, denied},
 		{"A-71", "root:pw", "DELETE", users + "/root", "", 403, `{"message":"auth: Cannot delete root user while auth is enabled."}`},
 		{"A-72", "root:pw", "GET", users + "/u", "", 200,
 			`{"user":"u","roles":[{"role":"app","permissions":{"kv":{"read":["/app/*"],"write":["/app/*"]}}}]}` + "\n"},
@@ -203,7 +208,7 @@ func TestPatterns(t *testing.T) {
 		pattern, path    string
 		plain, recursive bool
 	}{
-		{"/foo", "/foo", true, false},
+		{"/foo", "/foo", true, false}, // A-41
 		{"/foo", "/foo/", false, false},
 		{"/foo", "/foo/a", false, false},
 		{"/foo*", "/foo", true, true},

@@ -165,6 +165,8 @@ func failure(err error) error {
 		return &refusal{codeRaftInternal, "etcdserver: server stopped"}
 	case err == context.Canceled:
 		return &refusal{codeRaftInternal, "etcdserver: request cancelled"}
+	case err == wire.ErrRequestTooLarge: // sending it elsewhere would not help: it is no 300 (E-13)
+		return &refusal{codeInvalidForm, "etcdserver: request is too large"}
 	case err == context.DeadlineExceeded:
 		err = wire.ErrTimeout
 	}

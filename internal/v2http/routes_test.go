@@ -161,6 +161,20 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// K-30: a form may have 10 MiB, and a request what the log takes.
+func TestLargeRequests(t *testing.T) {
+	s := newV2Site(t)
+	w := s.send("PUT", "/v2/keys/a", formType, "value="+strings.Repeat("x", 10<<20))
+	require.Equal(t, 400, w.Code)
+	require.Equal(t, `{"errorCode":210,"message":"Invalid POST form","cause":"http: POST too large","index":0}`+"\n", w.Body.String())
+	require.Equal(t, 201, s.send("PUT", "/v2/keys/a", formType, "value="+strings.Repeat("x", 10<<20-6)).Code)
+	require.Equal(t, 201, s.send("PUT", "/v2/keys/"+strings.Repeat("long", 5000), formType, "value=1").Code)
+	s.b.fail = wire.ErrRequestTooLarge
+	w = s.send("PUT", "/v2/keys/a", "", "")
+	require.Equal(t, 400, w.Code)
+	require.Contains(t, w.Body.String(), `"errorCode":210,"message":"Invalid POST form","cause":"etcdserver: request is too large"`)
+}
+
 // N-01: of many that create the same key one succeeds. N-03: a quorum read asks first whether this member is up to date, and another
 // one does not.
 func TestConcurrentCreates(t *testing.T) {
