@@ -154,6 +154,9 @@ func (r *run) difference(q *request, a, b *answer) string {
 }
 
 func (r *run) bodies(q *request, a, b string) string {
+	if r.hide != nil {
+		a, b = r.hide.ReplaceAllString(a, ""), r.hide.ReplaceAllString(b, "")
+	}
 	wrong := alike(a, b)
 	if wrong == "" {
 		return ""

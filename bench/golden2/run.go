@@ -17,6 +17,7 @@ type run struct {
 	count   *counters
 
 	touched touches
+	hide    *regexp.Regexp // what is not compared; nil for nothing
 	phases  int            // with users
 	seen    map[string]int // known differences
 	done    map[string]int // answers by kind
