@@ -131,8 +131,8 @@ func (n *node) walk(f func(*node)) {
 	}
 }
 
-// difference tells how two answers differ; "" if they do not.
-func (r *run) difference(q *request, a, b *answer) string {
+// compare tells how two answers differ; "" if they do not.
+func (r *run) compare(q *request, a, b *answer) string {
 	if a.status != b.status {
 		return fmt.Sprintf("status %d, not %d", b.status, a.status)
 	}
@@ -203,7 +203,7 @@ func (r *run) same(q *request, e, f *event) bool {
 		}
 		e.Node.walk(func(n *node) { slices.SortFunc(n.Nodes, byKey) })
 		if alike(e.String(), f.String()) == "" {
-			r.saw("listings that nobody asked to be sorted are sorted")
+			r.saw(sorted)
 			return true
 		}
 	}
@@ -222,7 +222,7 @@ func (r *run) same(q *request, e, f *event) bool {
 		e.Prev.walk(remember(e.Node.Modified))
 	}
 	if changed && alike(e.String(), f.String()) == "" {
-		r.saw("an update of a directory stays in its modifiedIndex")
+		r.saw(touched)
 		return true
 	}
 	return false

@@ -105,7 +105,7 @@ func (c *counters) compare(a, b map[string]int64) error {
 			aOK -= c.inner
 		}
 		if twice := aFail - bFail; op == "sets" && twice > 0 && twice <= c.blocked {
-			c.r.saw("a create with a key in its way is no failed set")
+			c.r.saw(noFailedSet)
 			aFail = bFail
 		}
 		extra := aOK - bOK
@@ -118,7 +118,7 @@ func (c *counters) compare(a, b map[string]int64) error {
 		return fmt.Errorf("%s: etcd counts %d more successes, and only %d were refused", storeStats, more, c.refused)
 	}
 	if more > 0 {
-		c.r.saw("what is refused counts as a failure")
+		c.r.saw(refusedFails)
 	}
 	if x, y := a["expireCount"]-c.etcd["expireCount"], b["expireCount"]-c.cairn["expireCount"]; x != y {
 		return fmt.Errorf("%s: %d nodes have expired, not %d", storeStats, y, x)

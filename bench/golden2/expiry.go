@@ -69,7 +69,7 @@ func (r *run) expiry() error {
 		}
 	}
 	if d := time.Since(began); d > 400*time.Millisecond {
-		r.saw("a phase of endings took too long to be compared")
+		r.saw(slow)
 		return r.reset(d)
 	}
 	if _, err := r.ask(r.put("/ttl/now", param{"value", "v"}, param{"ttl", "0"})); err != nil {

@@ -8,6 +8,7 @@ import (
 
 // TestLargeRequests compares what is near the limits of a request.
 func TestLargeRequests(t *testing.T) {
+	t.Parallel()
 	r := newRun(1, start(t, "--max-request-bytes", "20971520"))
 	if err := r.awaitIndex(3); err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 var (
 	seed = flag.Uint64("seed", 1, "first seed")
 	runs = flag.Int("runs", 1, "how many seeds")
-	ops  = flag.Int("ops", 3000, "requests per seed")
+	ops  = flag.Int("ops", 2500, "requests per seed")
 	keep = flag.Bool("keep", false, "keep the data and logs of servers of failed tests")
 )
 
@@ -114,7 +114,7 @@ func TestRandomRequests(t *testing.T) {
 				t.Logf("  %-40s %d", k, r.done[k])
 			}
 			for _, k := range slices.Sorted(maps.Keys(r.seen)) {
-				t.Logf("  known difference: %s: %d", k, r.seen[k])
+				t.Logf("  known difference: %s: %d (%s)", k, r.seen[k], reasons[k])
 			}
 			for _, w := range r.wrong {
 				t.Error(w)

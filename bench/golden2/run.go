@@ -19,7 +19,7 @@ type run struct {
 	touched touches
 	hide    *regexp.Regexp // what is not compared; nil for nothing
 	phases  int            // with users
-	seen    map[string]int // known differences
+	seen    map[difference]int
 	done    map[string]int // answers by kind
 	last    []string       // what was asked, and answered by etcd
 	wrong   []error        // differences that nobody knows of
@@ -32,12 +32,10 @@ const (
 )
 
 func newRun(seed uint64, p pair) *run {
-	r := &run{pair: p, gen: newGenerator(seed), touched: touches{}, seen: map[string]int{}, done: map[string]int{}}
+	r := &run{pair: p, gen: newGenerator(seed), touched: touches{}, seen: map[difference]int{}, done: map[string]int{}}
 	r.watches, r.count = newWatches(r), newCounters(r)
 	return r
 }
-
-func (r *run) saw(name string) { r.seen[name]++ }
 
 // ask sends one request to both and compares the answers.
 func (r *run) ask(q *request) (*answer, error) {
@@ -46,7 +44,7 @@ func (r *run) ask(q *request) (*answer, error) {
 		return nil, fmt.Errorf("%s: %w%s", q, err, r.history(q))
 	}
 	r.index++
-	if d := r.difference(q, a, b); d != "" && !r.known(q, a, b, d) {
+	if d := r.compare(q, a, b); d != "" {
 		wrong := fmt.Errorf("request %d: %s\n%s\netcd:  %s\ncairn: %s%s", r.index, q, d, a, b, r.history(q))
 		r.wrong = append(r.wrong, wrong)
 		if len(r.wrong) >= mostWrong || a.status/100 == 2 || b.status/100 == 2 {

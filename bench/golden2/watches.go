@@ -47,7 +47,7 @@ func (ws *watches) begin(q *request) error {
 		return err
 	}
 	ws.begun++
-	if d := ws.r.difference(q, &a.head, &b.head); d != "" {
+	if d := ws.r.compare(q, &a.head, &b.head); d != "" {
 		a.close()
 		b.close()
 		return fmt.Errorf("%s: %s\netcd:  %s\ncairn: %s%s", q, d, &a.head, &b.head, ws.r.history(q))
@@ -111,7 +111,7 @@ func (ws *watches) checkOne(w *watchPair) (ended bool, err error) {
 			return true, nil
 		case w.q.stream && w.q.waitIndex > 0 && w.q.waitIndex <= w.index && len(x) == 1 && len(y) > 1:
 			// etcd says nothing more on such a stream (W-41).
-			ws.r.saw("a stream from the past goes on after the first event")
+			ws.r.saw(goesOn)
 			return true, nil
 		case time.Now().After(limit):
 			return false, ws.failed(w, fmt.Sprintf("%d events (ended: %v), not %d (ended: %v)", len(y), yEnd, len(x), xEnd), x, y)
@@ -128,7 +128,7 @@ func (ws *watches) withoutTwice(w *watchPair, lines []string) (out []string) {
 	for i, l := range lines {
 		if i > 0 && l == lines[i-1] && (strings.HasPrefix(l, `{"action":"delete"`) || strings.HasPrefix(l, `{"action":"expire"`) ||
 			strings.HasPrefix(l, `{"action":"compareAndDelete"`)) {
-			ws.r.saw("a stream is told once that its node was removed")
+			ws.r.saw(once)
 			continue
 		}
 		out = append(out, l)
@@ -156,9 +156,9 @@ func (ws *watches) fromHistory(w *watchPair, etcd, cairn string) bool {
 	under := strings.TrimSuffix(p, "/") + "/"
 	switch {
 	case strings.HasPrefix(key, under) && strings.Contains("/"+strings.TrimPrefix(key, under), "/_"):
-		ws.r.saw("history keeps hidden nodes hidden")
+		ws.r.saw(hidden)
 	case strings.HasPrefix(p, key) && !strings.HasPrefix(p, key+"/") && p != key && (e.Action == "delete" || e.Action == "expire"):
-		ws.r.saw("history takes paths by components")
+		ws.r.saw(byComponents)
 	default:
 		return false
 	}
