@@ -46,6 +46,12 @@ func (k *keeper) View() *machine.View {
 
 func (k *keeper) Tree() *tree.View { return k.View().Tree }
 
+func (k *keeper) Committed() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.index
+}
+
 func (k *keeper) Read(context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
