@@ -16,10 +16,11 @@ import (
 )
 
 var (
-	seed = flag.Uint64("seed", 1, "first seed")
-	runs = flag.Int("runs", 1, "how many seeds")
-	ops  = flag.Int("ops", 2500, "requests per seed")
-	keep = flag.Bool("keep", false, "keep the data and logs of servers of failed tests")
+	seed  = flag.Uint64("seed", 1, "first seed")
+	runs  = flag.Int("runs", 1, "how many seeds")
+	ops   = flag.Int("ops", 2500, "requests per seed")
+	every = flag.Int("users", 4000, "requests between two phases with users, which take etcd seconds each")
+	keep  = flag.Bool("keep", false, "keep the data and logs of servers of failed tests")
 )
 
 const debianEtcd = "/usr/bin/etcd"
@@ -101,6 +102,7 @@ func TestRandomRequests(t *testing.T) {
 		n := *seed + uint64(i)
 		t.Run(fmt.Sprintf("seed=%d", n), func(t *testing.T) {
 			r := newRun(n, start(t))
+			r.everyUsers = *every
 			err := r.begin()
 			for r.index < *ops && err == nil {
 				err = r.step()

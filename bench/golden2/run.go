@@ -16,13 +16,14 @@ type run struct {
 	watches *watches
 	count   *counters
 
-	touched touches
-	hide    *regexp.Regexp // what is not compared; nil for nothing
-	phases  int            // with users
-	seen    map[difference]int
-	done    map[string]int // answers by kind
-	last    []string       // what was asked, and answered by etcd
-	wrong   []error        // differences that nobody knows of
+	touched    touches
+	hide       *regexp.Regexp // what is not compared; nil for nothing
+	everyUsers int            // requests between two phases with users
+	phases     int            // with users
+	seen       map[difference]int
+	done       map[string]int // answers by kind
+	last       []string       // what was asked, and answered by etcd
+	wrong      []error        // differences that nobody knows of
 }
 
 const (

@@ -4,7 +4,6 @@ import "fmt"
 
 const (
 	everyExpiry = 2500 // requests between two phases
-	everyUsers  = 4000
 	everyCheck  = 500
 
 	usersRequests = 40 // of one phase
@@ -41,7 +40,7 @@ func (r *run) step() error {
 			return fmt.Errorf("while nodes end: %w", err)
 		}
 	}
-	if due(everyUsers, everyUsers-2000) {
+	if due(r.everyUsers, r.everyUsers/2) {
 		if err := r.check(); err != nil {
 			return err
 		}
