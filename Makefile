@@ -25,7 +25,7 @@ soak:
 network:
 	test/network/run.sh
 golden:
-	cd bench && $(GO) test ./golden -v
+	cd bench && $(GO) test ./golden ./golden2 -v
 bench:
 	cd bench && $(GO) run .
 lint:

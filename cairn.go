@@ -35,6 +35,7 @@ const Version = "3.7.3"
 type Server struct {
 	cfg         Config
 	log         *slog.Logger
+	logLevel    *slog.LevelVar // nil if it cannot be changed
 	logFiles    []io.Closer
 	host        *host.Host
 	peers       *peer.Transport
@@ -58,11 +59,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	log, files, err := cfg.openLog()
+	log, level, files, err := cfg.openLog()
 	if err != nil {
 		return nil, err
 	}
-	s, err := start(ctx, &Server{cfg: cfg, log: log, logFiles: files, registry: prometheus.NewRegistry(), started: time.Now()})
+	s, err := start(ctx, &Server{cfg: cfg, log: log, logLevel: level, logFiles: files, registry: prometheus.NewRegistry(), started: time.Now()})
 	if err != nil {
 		closeAll(files)
 		return nil, err
@@ -160,6 +161,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	if err := makeDir(fs, dir); err != nil {
 		return fmt.Errorf("cairn: cannot make the data directory %s: %w", cfg.DataDir, err)
+	}
+	if !fresh && (cfg.Discovery.URL != "" || cfg.Discovery.SRV != "") {
+		s.log.Warn("discovery options are passed over: the member belongs to a cluster already")
 	}
 	metrics := host.NewMetrics(s.registry)
 	walOpts := wal.Options{Background: true, OnSync: func(d time.Duration) {

@@ -30,6 +30,7 @@ func (s *Server) web() (*web, error) {
 	})
 	w := &web{}
 	clients, metrics := http.NewServeMux(), http.NewServeMux()
+	all := http.Handler(clients)
 	api.Routes(clients)
 	api.MetricsRoutes(metrics)
 	for _, mux := range []*http.ServeMux{clients, metrics} {
@@ -37,17 +38,10 @@ func (s *Server) web() (*web, error) {
 	}
 	var keys *v2http.Keys
 	if s.cfg.EnableV2 {
-		id := s.host.ClusterID().String()
-		auth := v2http.NewAuth(s.host, s.host, s.passwords, false, id, s.log)
-		clients.Handle("/v2/auth/", auth)
-		keys = v2http.NewKeys(s.host, s.host, auth, id)
-		clients.Handle(keysPath, keys)
-		clients.Handle(keysPath+"/", keys)
-		members := v2http.NewMembers(s.host, s.host, auth, id)
-		clients.Handle("/v2/members", members)
-		clients.Handle("/v2/members/", members)
-		clients.Handle("/v2/machines", v2http.Machines{Backend: s.host})
-		clients.Handle("/v2/stats/", v2http.NewStats(s.host, s.host, keys, s.cfg.Name, s.started))
+		all, keys = s.v2(clients)
+		if s.logLevel != nil {
+			clients.Handle("/config/local/log", &v2http.LogLevel{Level: s.logLevel, Logger: s.log})
+		}
 	}
 	if s.cfg.EnableGateway {
 		var err error
@@ -58,11 +52,36 @@ func (s *Server) web() (*web, error) {
 		}
 		clients.Handle("/v3/", w.gateway)
 	}
-	w.clients, w.metrics = api.Guard(clients), metrics
+	w.clients, w.metrics = api.Guard(all), metrics
 	if keys != nil {
 		w.keys = api.Guard(keys)
 	}
 	return w, nil
+}
+
+// v2 is the v2 API, before what else there is.
+func (s *Server) v2(next http.Handler) (http.Handler, *v2http.Keys) {
+	id := s.host.ClusterID().String()
+	router := v2http.NewRouter(next)
+	auth := v2http.NewAuth(s.host, s.host, s.passwords, false, id, s.log)
+	keys := v2http.NewKeys(s.host, s.host, auth, id)
+	keys.Register(s.registry)
+	members := v2http.NewMembers(s.host, s.host, auth, id)
+	stats := v2http.NewStats(s.host, s.host, s.appends, keys, s.cfg.Name, s.started)
+	for path, page := range map[string]http.Handler{
+		"/v2/auth/":        auth,
+		keysPath:           keys,
+		keysPath + "/":     keys,
+		"/v2/members":      members,
+		"/v2/members/":     members,
+		"/v2/machines":     v2http.Machines{Backend: s.host},
+		"/v2/stats/self":   stats,
+		"/v2/stats/leader": stats,
+		"/v2/stats/store":  stats,
+	} {
+		router.Handle(path, page)
+	}
+	return router, keys
 }
 
 func (c *Config) access(log *slog.Logger) v2http.Access {

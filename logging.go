@@ -59,17 +59,19 @@ func (c *Config) validateLogging() error {
 }
 
 // openLog opens the outputs and tells there what the options had to say. Its lines have the fields that etcd's log
-// readers know. The files are to be closed in the end.
-func (c *Config) openLog() (*slog.Logger, []io.Closer, error) {
+// readers know. The files are to be closed in the end. The level can be changed, but for that of an embedder's logger.
+func (c *Config) openLog() (*slog.Logger, *slog.LevelVar, []io.Closer, error) {
 	log := c.Logger
+	var level *slog.LevelVar
 	var files []io.Closer
 	if log == nil {
 		out, opened, err := openOutputs(splitList(c.LogOutputs))
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		files = opened
-		opts := &slog.HandlerOptions{Level: levels[strings.ToLower(c.LogLevel)], ReplaceAttr: zapNames}
+		files, level = opened, new(slog.LevelVar)
+		level.Set(levels[strings.ToLower(c.LogLevel)])
+		opts := &slog.HandlerOptions{Level: level, ReplaceAttr: zapNames}
 		if c.LogFormat == "console" {
 			log = slog.New(slog.NewTextHandler(out, opts))
 		} else {
@@ -79,7 +81,7 @@ func (c *Config) openLog() (*slog.Logger, []io.Closer, error) {
 	for _, n := range c.notes {
 		log.Log(context.Background(), n.level, n.msg, n.args...)
 	}
-	return log, files, nil
+	return log, level, files, nil
 }
 
 func openOutputs(outputs []string) (io.Writer, []io.Closer, error) {

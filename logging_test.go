@@ -18,7 +18,7 @@ func TestLogOutputs(t *testing.T) {
 	c.LogLevel = "warn"
 	c.note(slog.LevelWarn, "from the options", "key", "value")
 	for range 2 { // a file is added to
-		log, files, err := c.openLog()
+		log, _, files, err := c.openLog()
 		require.NoError(t, err)
 		require.Len(t, files, 2)
 		log.Info("too low")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -144,10 +145,12 @@ func TestWhatIsRefused(t *testing.T) {
 		{"--peer-cert-allowed-cn=x", false, "--peer-cert-allowed-cn is not supported: this server serves plain text only"},
 		{"--discovery-token=t", false, "both --discovery-token and --discovery-endpoints must be set"},
 		{"--discovery-token=t --discovery-endpoints=a,,b", false, "--discovery-endpoints must not contain empty endpoints"},
+		// D-30
 		{"--discovery-srv=x.org --initial-cluster=default=http://localhost:2380", false, "multiple discovery or bootstrap flags are set. Choose one of"},
 		{"--discovery-fallback=proxy", false, "--discovery-fallback=proxy is for --discovery"},
 		{"--discovery-fallback=stay", true, "exit or proxy is expected"},
 		{"--discovery-proxy=p:1", false, "--discovery-proxy is for --discovery, which is not set"},
+		{"--cors=http://a,%", false, "Invalid CORS origin: %"}, // C-01
 		{"--discovery=http://d/t --discovery-srv=x.org", false, "multiple discovery or bootstrap flags are set. Choose one of"},
 		{"--proxy=maybe", true, `unexpected proxy mode "maybe": off, on or readonly is expected`},
 		{"--proxy=on --proxy-refresh-interval=0", false, "--proxy-refresh-interval must be >0 (set to 0ms)"},
@@ -180,6 +183,15 @@ func TestWhatIsTaken(t *testing.T) {
 	c.given["advertise-client-urls"] = true
 	require.NoError(t, c.Validate())
 	require.Equal(t, 100*time.Millisecond, c.WatchProgressInterval)
+}
+
+// R-28: an answer to one who waits may take for ever. R-29: the port where clients look first.
+func TestWaitsAreNotBounded(t *testing.T) {
+	w := newWebServer(nil, slog.New(slog.DiscardHandler))
+	require.Zero(t, w.ReadTimeout)
+	require.Zero(t, w.WriteTimeout)
+	c := DefaultConfig()
+	require.Equal(t, []string{"http://localhost:2379"}, urlStrings(c.ListenClientURLs))
 }
 
 func TestHelpAndVersionAnywhere(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/host"
 	"github.com/cairn-kv/cairn/internal/peer"
+	"github.com/cairn-kv/cairn/internal/v2http"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
@@ -23,6 +24,18 @@ func (s *Server) connect(h *host.Host) host.Transport {
 		DialTimeout: time.Second + s.cfg.ElectionTimeout, Logger: s.log, Metrics: peer.NewMetrics(s.registry),
 	})
 	return s.peers
+}
+
+// appends are the transport's figures in the form of the v2 API.
+func (s *Server) appends() v2http.Appends {
+	a := s.peers.Appends()
+	out := v2http.Appends{Sent: v2http.Traffic(a.Sent), Received: v2http.Traffic(a.Received), Followers: map[cluster.ID]v2http.Follower{}}
+	for id, f := range a.Followers {
+		out.Followers[id] = v2http.Follower{
+			Latency: v2http.Latency{Current: f.Current, Average: f.Average, Deviation: f.Deviation, Minimum: f.Minimum, Maximum: f.Maximum},
+			Counts:  v2http.Outcome{Fail: f.Fail, Success: f.Success}}
+	}
+	return out
 }
 
 // asked answers what other members ask.

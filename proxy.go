@@ -98,7 +98,7 @@ func StartProxy(ctx context.Context, cfg Config) (*Proxy, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	log, files, err := cfg.openLog()
+	log, _, files, err := cfg.openLog()
 	if err != nil {
 		return nil, err
 	}

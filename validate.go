@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,6 +70,11 @@ func (c *Config) Validate() error {
 	c.WatchProgressInterval = max(c.WatchProgressInterval, leastProgressEvery)
 	if _, err := c.compaction(); err != nil {
 		return err
+	}
+	for _, origin := range splitList(c.CORS) {
+		if _, err := url.Parse(origin); err != nil {
+			return fmt.Errorf("--cors: Invalid CORS origin: %s", origin)
+		}
 	}
 	return c.validateLogging()
 }

@@ -40,12 +40,22 @@ func Build(dir string) (etcd, cairn Program, err error) {
 			return etcd, cairn, err
 		}
 	}
-	cairn = Program{Cairn, os.Getenv("CAIRN_PROGRAM")}
-	if cairn.Path == "" {
-		cairn.Path = filepath.Join(dir, "cairn")
-		err = build(filepath.Dir(root), cairn.Path, "./cmd/cairn")
-	}
+	cairn, err = BuildCairn(dir)
 	return etcd, cairn, err
+}
+
+// BuildCairn compiles cairn alone.
+func BuildCairn(dir string) (Program, error) {
+	p := Program{Cairn, os.Getenv("CAIRN_PROGRAM")}
+	if p.Path != "" {
+		return p, nil
+	}
+	root, err := moduleDir()
+	if err != nil {
+		return p, err
+	}
+	p.Path = filepath.Join(dir, "cairn")
+	return p, build(filepath.Dir(root), p.Path, "./cmd/cairn")
 }
 
 // BuildOldEtcd compiles the etcd of the minor before into dir.

@@ -248,6 +248,7 @@ func TestDiscovery(t *testing.T) {
 	_, _, err := discover(base)
 	require.EqualError(t, err, "dns lookup errors: no such host and no such host")
 
+	// D-41: both names are asked, and the answers put together.
 	records["_etcd-client._tcp.x.test"] = []*net.SRV{{Target: "m1.x.test.", Port: 2379}}
 	eps, _, err := discover(base)
 	require.NoError(t, err)

@@ -32,6 +32,7 @@ func (z zone) LookupHost(_ context.Context, host string) ([]string, error) {
 	return nil, errNoHost
 }
 
+// D-40 D-43 D-44 D-45 D-46 D-47: what is asked, and what is made of the answers.
 func TestServiceRecords(t *testing.T) {
 	z := zone{
 		srv: map[string][]*net.SRV{
@@ -65,4 +66,8 @@ func TestServiceRecords(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c.want, got)
 	}
+	// D-49: a proxy is none of them.
+	got, err := (&SRV{Domain: "x.org", Resolver: z}).Members(context.Background(), "", nil)
+	require.NoError(t, err)
+	require.Equal(t, "0=https://c.x.org:2380,1=http://a.x.org:2380,2=http://b.x.org:2380", got)
 }

@@ -96,7 +96,7 @@ func newKeys(t *testing.T, size string, members ...string) (*keys, *Token) {
 		Pause: func(context.Context, int) error { return nil }}
 }
 
-// TestTokenJoin covers D-02, D-03, D-05 to D-09: three register at the same time, and all learn the same.
+// TestTokenJoin covers D-02, D-03, D-05, D-06, D-07, D-08 and D-09: three register at the same time, and all learn the same.
 func TestTokenJoin(t *testing.T) {
 	k, token := newKeys(t, "3")
 	k.down = 2 // D-27
@@ -122,7 +122,7 @@ func TestTokenJoin(t *testing.T) {
 	}), k.seen)
 }
 
-// TestTokenErrors covers D-04, D-10 and D-20 to D-26.
+// TestTokenErrors covers D-04, D-10, D-20, D-21, D-22, D-23, D-24, D-25 and D-26.
 func TestTokenErrors(t *testing.T) {
 	for _, c := range []struct {
 		size    string

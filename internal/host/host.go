@@ -152,6 +152,7 @@ type Host struct {
 
 	leadTerm  atomic.Uint64 // the term this member leads in, 0 if it does not
 	lead      atomic.Uint64 // the leader's member ID, 0 if unknown
+	leadSince atomic.Int64  // when this member came to know it, in ns of unix time
 	acting    atomic.Uint64 // the last term this member led in and has applied everything from before it
 	soleReady atomic.Bool   // every acknowledged write is in the view, and nobody else can acknowledge any
 	alone     atomic.Bool   // there is no other member
@@ -314,6 +315,15 @@ func (h *Host) Leader() cluster.ID {
 		return 0
 	}
 	return cluster.ID(h.lead.Load())
+}
+
+// LeaderSince is when this member first saw the present leader; zero if it has seen none.
+func (h *Host) LeaderSince() time.Time {
+	at := h.leadSince.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
 }
 
 // Departed is closed when this member has been removed from the cluster.

@@ -262,6 +262,7 @@ func (h *Host) notices(out *node.Output) {
 		old := h.lead.Swap(uint64(n.Leader))
 		if n.Leader != 0 && uint64(n.Leader) != old {
 			h.cfg.Metrics.LeaderChanges.Inc()
+			h.leadSince.Store(time.Now().UnixNano())
 		}
 		h.cfg.Logger.Info("leader changed", "logger", "raft", "leader", n.Leader.String(), "term", n.Term)
 		if n.Leader == h.cfg.MemberID {

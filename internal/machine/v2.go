@@ -42,6 +42,7 @@ func (m *Machine) changeTree(q *wire.V2Request, r *Result) {
 		return
 	}
 	path := tree.Clean(rest)
+	m.tree.Begin(q.Time)
 	c := tree.Change{Path: path, Dir: q.Dir, Value: q.Val, Expires: q.Expiration, Refresh: q.Refresh}
 	if_ := tree.Condition{Value: q.PrevValue, Index: q.PrevIndex}
 	conditional := if_ != tree.Condition{}

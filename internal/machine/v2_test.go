@@ -92,8 +92,13 @@ func TestTreeIsPartOfTheState(t *testing.T) {
 	eff := apply(v2(wire.V2Request{Method: wire.V2Sync, Time: at(5)}))
 	require.Len(t, eff.Events, 1)
 	require.Equal(t, tree.Expire, eff.Events[0].Action)
+	require.Equal(t, at(5), eff.Events[0].Time)
+	apply(v2(wire.V2Request{Method: wire.V2Put, Path: "/1/timed", Val: "x", Time: at(7)}))
 	before := m.View().Tree
 	open()
+	found, err := m.View().Tree.Search("/timed", false, before.Index)
+	require.NoError(t, err)
+	require.Equal(t, at(7), found.Time, "W-11: an event knows when it was")
 	require.Equal(t, before.Index, m.View().Tree.Index)
 	require.Equal(t, before.Len(), m.View().Tree.Len())
 	require.EqualValues(t, 1, m.View().KV.Rev(), "the v3 keyspace has seen nothing of it")

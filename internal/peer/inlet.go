@@ -126,6 +126,9 @@ func (in *inlet) read(body io.Reader) error {
 			p.figures.notReceived()
 			continue
 		}
+		if isAppend(m) {
+			p.t.received.add(1, n, time.Now())
+		}
 		if err := raft.Process(p.ctx, m); err != nil {
 			p.figures.notReceived()
 			if now := time.Now(); now.Sub(told) > time.Second && p.ctx.Err() == nil {

@@ -116,6 +116,9 @@ func (l *link) push(m *raftpb.Message) bool {
 	if tell {
 		l.p.log.Warn("dropped internal Raft message since sending buffer is full", "message-type", m.GetType().String(), "stream", l.kind.String())
 	}
+	if isAppend(m) {
+		l.p.pace.failed(1)
+	}
 	l.p.dropped(1)
 	return true
 }
@@ -199,17 +202,27 @@ func (l *link) run(head string) {
 
 func (l *link) write(batch []*raftpb.Message) error {
 	defer clear(batch)
-	for _, m := range batch {
-		if err := l.w.message(m); err != nil {
-			return err
-		}
-		if l.w.page.size() >= flushAt {
-			if err := l.flush(); err != nil {
+	appends, bytes, began := 0, 0, time.Now()
+	err := func() error {
+		for _, m := range batch {
+			before := l.w.page.size()
+			if err := l.w.message(m); err != nil {
 				return err
 			}
+			if isAppend(m) {
+				appends++
+				bytes += l.w.page.size() - before
+			}
+			if l.w.page.size() >= flushAt {
+				if err := l.flush(); err != nil {
+					return err
+				}
+			}
 		}
-	}
-	return l.flush()
+		return l.flush()
+	}()
+	l.p.appended(appends, bytes, began, err)
+	return err
 }
 
 // flush writes the page as one chunk.

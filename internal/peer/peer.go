@@ -26,6 +26,7 @@ type peer struct {
 	addrs   addresses
 	status  status
 	figures figures
+	pace    pace
 
 	app, message atomic.Pointer[link] // the streams to write to; nil while the peer has not opened them
 	posts        posts

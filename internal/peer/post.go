@@ -75,7 +75,11 @@ func (s *posts) next() *raftpb.Message {
 func (s *posts) work() {
 	p := s.p
 	for m := s.next(); m != nil; m = s.next() {
+		began := time.Now()
 		n, err := s.post(m)
+		if isAppend(m) {
+			p.appended(1, n, began, err)
+		}
 		if err == nil {
 			p.activated()
 			p.figures.sent(n)

@@ -43,6 +43,9 @@ func (t *Transport) serveMessage(w http.ResponseWriter, r *http.Request) {
 	if !t.addressed(w, m) {
 		return
 	}
+	if isAppend(m) {
+		t.received.add(1, len(b), time.Now())
+	}
 	if err := t.cfg.Raft.Process(r.Context(), m); err != nil {
 		t.warn("failed to process Raft message", "error", err.Error())
 		http.Error(w, "error processing raft message", http.StatusInternalServerError)

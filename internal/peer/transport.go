@@ -89,6 +89,8 @@ type Transport struct {
 	serving limits
 	warned  atomic.Int64 // when warn has last logged, in ns
 
+	sent, received traffic // of append messages
+
 	// peers are members and remotes. The map is never changed, only replaced, with mu held.
 	peers atomic.Pointer[map[cluster.ID]*peer]
 

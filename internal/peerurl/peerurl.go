@@ -9,31 +9,42 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 // Check refuses URLs that name no address. A list of none is refused, too.
 func Check(urls []string) error {
+	_, err := Clean(urls)
+	return err
+}
+
+// Clean returns URLs in order and in the form in which they are compared, if Check has nothing against them.
+func Clean(urls []string) ([]string, error) {
 	if len(urls) == 0 {
-		return errors.New("no valid URLs given")
+		return nil, errors.New("no valid URLs given")
 	}
+	var out []string
 	for _, s := range urls {
-		u, err := url.Parse(strings.TrimSpace(s))
+		s = strings.TrimSpace(s)
+		u, err := url.Parse(s)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		switch u.Scheme {
 		case "http", "https":
 			if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" {
-				return fmt.Errorf(`URL address does not have the form "host:port": %s`, s)
+				return nil, fmt.Errorf(`URL address does not have the form "host:port": %s`, s)
 			}
 			if u.Path != "" {
-				return fmt.Errorf("URL must not contain a path: %s", s)
+				return nil, fmt.Errorf("URL must not contain a path: %s", s)
 			}
 		case "unix", "unixs":
 		default:
-			return fmt.Errorf("URL scheme must be http, https, unix, or unixs: %s", s)
+			return nil, fmt.Errorf("URL scheme must be http, https, unix, or unixs: %s", s)
 		}
+		out = append(out, u.String())
 	}
-	return nil
+	slices.Sort(out)
+	return out, nil
 }

@@ -25,4 +25,7 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	require.EqualError(t, Check(nil), "no valid URLs given")
+	got, err := Clean([]string{"http://b:1 ", " http://a:1"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"http://a:1", "http://b:1"}, got)
 }

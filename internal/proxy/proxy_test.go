@@ -254,7 +254,7 @@ func TestTimeouts(t *testing.T) {
 	require.Equal(t, http.StatusBadGateway, resp.StatusCode, body)
 }
 
-// TestPeersAreKept covers.
+// TestPeersAreKept covers.
 func TestPeersAreKept(t *testing.T) {
 	c := &crowd{clients: []string{"http://b:1", "http://a:1", "http://b:1"}, peers: []string{"http://q:1", "http://p:1"}}
 	p, _ := newProxy(t, c, nil)

@@ -37,12 +37,13 @@ type Event struct {
 	Node    *Node // as it is now; for what was removed without its value
 	Prev    *Node // as it was; nil if there was none
 	Refresh bool  // only the time to live was changed: nobody is told
+	Time    int64 // when it was asked for, in nanoseconds of unix time, which times to live are counted from; 0 if nobody knows
 
 	before *nodes // of a directory that was removed
 }
 
-// Existed reports whether a node was there before the event. Only an event that was just made knows; one that was read
-// from history takes every node under a removed directory for one that existed.
+// Existed reports whether a node was there before the event. Only an event that was just made knows; one from history takes
+// every node under a removed directory for one that existed.
 func (e *Event) Existed(path string) bool {
 	if e.before == nil {
 		return true
@@ -62,7 +63,7 @@ func (e *Event) Matches(path string, recursive bool) bool {
 		return true
 	case below(p, path):
 		return recursive && !Hidden(p, path)
-	case e.Action.Removes() && below(path, p):
+	case e.Action.Removes() && e.Node.Dir && below(path, p):
 		return e.Existed(path)
 	}
 	return false
@@ -82,7 +83,8 @@ func (e *Event) append(b []byte) []byte {
 	if e.Refresh {
 		b = wire.AppendUint(b, 6, 1)
 	}
-	return wire.AppendUint(b, 7, e.Index)
+	b = wire.AppendUint(b, 7, e.Index)
+	return wire.AppendUint(b, 8, uint64(e.Time))
 }
 
 func parseEvent(b []byte) (*Event, error) {
@@ -110,6 +112,8 @@ func parseEvent(b []byte) (*Event, error) {
 				e.Refresh = v != 0
 			case 7:
 				e.Index = v
+			case 8:
+				e.Time = int64(v)
 			}
 			continue
 		}

@@ -244,6 +244,7 @@ func (t *Tree) compareAndDelete(b engine.Batch, path string, if_ Condition) (*Ev
 
 // Expire removes all nodes whose time is over, in the order of their times, then of their paths.
 func (t *Tree) Expire(b engine.Batch, now int64) {
+	t.Begin(now)
 	for {
 		d, ok := t.deadlines.Min()
 		if !ok || d.at > now {

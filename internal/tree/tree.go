@@ -42,6 +42,7 @@ type Tree struct {
 	// recordsIndex is that of the last change of a record, or of when the tree was opened.
 	recordsIndex uint64
 	index        uint64
+	time         int64 // of what is being done
 	history      []*Event
 	stats        Stats
 	events       []*Event // since they were last taken
@@ -130,6 +131,9 @@ func (t *Tree) orderHistory() error {
 	return nil
 }
 
+// Begin tells when what is done next was asked for, in nanoseconds of unix time; 0 if nobody knows.
+func (t *Tree) Begin(at int64) { t.time = at }
+
 // Index is the index of the last change.
 func (t *Tree) Index() uint64 { return t.index }
 
@@ -149,11 +153,20 @@ func (t *Tree) Bump(b engine.Batch) { t.done(b, &Event{Action: Internal, Index: 
 // done makes an event part of history.
 func (t *Tree) done(b engine.Batch, e *Event) *Event {
 	t.index, t.view = e.Index, nil
+	if e.Action != Internal {
+		e.Time = t.time
+	}
 	b.Set(engine.Tree, eventKey(e.Index), e.append(nil))
 	if len(t.history) >= Window {
 		t.history = t.history[1:]
 	}
-	t.history = append(t.history, e)
+	kept := e
+	if e.before != nil {
+		// A thousand former trees would be too many to keep.
+		kept = new(*e)
+		kept.before = nil
+	}
+	t.history = append(t.history, kept)
 	t.events = append(t.events, e)
 	return e
 }

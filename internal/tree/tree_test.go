@@ -253,12 +253,24 @@ func TestWatchersAndHistory(t *testing.T) {
 	require.True(t, e.Matches("/d/x", false))
 	require.False(t, e.Matches("/d/y", false))
 	require.False(t, e.Matches("/dd", true))
+	r.set(Change{Path: "/key", Value: "1"})
+	r.del("/key", false, false)
+	found, err := r.View().Search("/key/below", true, e.Index)
+	require.NoError(t, err)
+	require.Nil(t, found, "W-23: nothing is below a key that is removed")
+	for range 2 { // W-34: history does not ask who existed, neither before it is opened anew nor after
+		found, err := r.View().Search("/d/y", false, e.Index)
+		require.NoError(t, err)
+		require.NotNil(t, found)
+		require.Equal(t, e.Index, found.Index)
+		r.open()
+	}
 	for i := range Window {
 		r.set(Change{Path: "/fill", Value: fmt.Sprint(i)})
 	}
 	v := r.View()
 	oldest := v.Index - Window + 1
-	_, err := v.Search("/fill", false, oldest-1)
+	_, err = v.Search("/fill", false, oldest-1)
 	require.Equal(t, fmt.Sprintf("401 the requested history has been cleared [%d/%d] @%d", oldest, oldest-1, v.Index), show(nil, err))
 	e, err = v.Search("/fill", false, oldest)
 	require.NoError(t, err)
@@ -368,4 +380,19 @@ func TestHistoryOutlivesARestart(t *testing.T) {
 	require.NoError(t, eng.Commit(b))
 	_, err = Open(eng)
 	require.ErrorContains(t, err, "history has")
+}
+
+// What no client has asked for has no time: a member that was just opened does not know when the one before was.
+func TestTimesOfEvents(t *testing.T) {
+	r := newRig(t)
+	r.Begin(5)
+	r.set(Change{Path: "/a", Value: "1"})
+	b := r.eng.NewBatch()
+	r.Bump(b)
+	require.NoError(t, r.eng.Commit(b))
+	r.expire(7)
+	r.open()
+	require.EqualValues(t, 5, r.View().history[0].Time)
+	require.Zero(t, r.View().history[1].Time)
+	require.Len(t, r.View().history, 2)
 }

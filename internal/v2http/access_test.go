@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// C-07: names of hosts.
 func TestHostWhitelist(t *testing.T) {
 	for _, c := range []struct {
 		list []string
@@ -37,6 +38,7 @@ func TestHostWhitelist(t *testing.T) {
 	}
 }
 
+// C-01 C-02 C-03 C-04: whose pages may call. What is not on the list is served, too, without the headers.
 func TestCORS(t *testing.T) {
 	for _, c := range []struct {
 		list          []string
@@ -52,6 +54,7 @@ func TestCORS(t *testing.T) {
 	} {
 		s := newSite(t, newMember(t), func(cfg *Config) { cfg.CORS = c.list })
 		w := s.do("GET", "http://server/version", "Origin", c.origin)
+		require.Equal(t, 200, w.Code)
 		require.Equal(t, c.allow, w.Header().Get("Access-Control-Allow-Origin"), "%v %s", c.list, c.origin)
 		if c.allow != "" {
 			require.Equal(t, "POST, GET, OPTIONS, PUT, DELETE", w.Header().Get("Access-Control-Allow-Methods"))
@@ -80,6 +83,7 @@ func TestPathsAndMethods(t *testing.T) {
 		{"OPTIONS", "/nowhere", 200, ""},
 		{"POST", "/health", 405, "Method Not Allowed\n"},
 		{"HEAD", "/readyz", 405, "Method Not Allowed\n"},
+		{"HEAD", "/health", 405, "Method Not Allowed\n"}, // H-04
 		{"PUT", "/version", 405, "Method Not Allowed\n"},
 		{"GET", "/debug/pprof/cmdline", 404, "404 page not found\n"},
 		{"GET", "/debug/requests", 404, "404 page not found\n"},
@@ -93,6 +97,7 @@ func TestPathsAndMethods(t *testing.T) {
 	}
 }
 
+// H-01: the version begins with a digit, a dot and a digit.
 func TestVersion(t *testing.T) {
 	m := newMember(t)
 	s := newSite(t, m, nil)

@@ -131,6 +131,11 @@ func TestAuthWalk(t *testing.T) {
 		{"R-03", "u:p", "POST", "/v2/members/", "", 401, noAdmin},
 		{"R-03", "", "DELETE", "/v2/members/1", "", 401, noAdmin},
 		{"R-03", "", "GET", "/v2/members/", "", 200, ""},
+		{"A-02", "root:pw", "GET", roles + "/root", "", 200, `{"role":"root","permissions":{"kv":{"read":["/*"],"write":["/*"]}}}` + "\n"},
+		{"A-02", "root:pw", "PUT", roles + "/root", `{"role":"root","grant":{"kv":{"read":["/x"]}}}`, 403, `{"message":"auth: Cannot modify role root: is root role."}`},
+		{"A-02", "root:pw", "DELETE", roles + "/root", "", 403, ""},
+		{"A-46", "u:p", "POST", "/v2/keys/app/q", "value=1", 201, ""},
+		{"A-46", "u:p", "POST", "/v2/keys/app", "value=1", 401, denied},
 		{"A-71", "root:pw", "DELETE", users + "/root", "", 403, `{"message":"auth: Cannot delete root user while auth is enabled."}`},
 		{"A-72", "root:pw", "GET", users + "/u", "", 200,
 			`{"user":"u","roles":[{"role":"app","permissions":{"kv":{"read":["/app/*"],"write":["/app/*"]}}}]}` + "\n"},
@@ -192,6 +197,14 @@ func TestAuthRoles(t *testing.T) {
 		{"A-85", "", "PUT", roles + "/r", `{"role":"x"}`, 400, `{"message":"Role JSON name does not match the name in the URL"}`},
 		{"A-88", "", "PUT", roles + "/r", `nothing`, 400, `{"message":"Invalid JSON in request body."}`},
 		{"A-88", "", "PUT", roles + "/r/x", `{}`, 400, `{"message":"Invalid path"}`},
+		{"A-82", "", "PUT", roles + "/twice", `{"role":"twice","permissions":{"kv":{"read":["/b","/a","/b"],"write":["/c","/c"]}}}`, 201,
+			`{"role":"twice","permissions":{"kv":{"read":["/b","/a","/b"],"write":["/c","/c"]}}}` + "\n"},
+		{"A-83", "", "PUT", roles + "/twice", `{"role":"twice","revoke":{"kv":{"read":["/a"]}}}`, 200,
+			`{"role":"twice","permissions":{"kv":{"read":["/b"],"write":["/c"]}}}` + "\n"},
+		{"A-64", "", "PUT", users + "/twice", `{"user":"twice","password":"p","roles":["s","r","s"]}`, 200, `{"user":"twice","roles":["s","r","s"]}` + "\n"},
+		{"A-66", "", "PUT", users + "/twice", `{"user":"twice","revoke":["s"]}`, 200, `{"user":"twice","roles":["r"]}` + "\n"},
+		{"", "", "DELETE", users + "/twice", "", 200, ""},
+		{"", "", "DELETE", roles + "/twice", "", 200, ""},
 		{"A-87", "", "DELETE", roles + "/x", "", 404, `{"message":"auth: Role x doesn't exist."}`},
 		{"A-87", "", "DELETE", roles + "/r", "", 200, ""},
 	})
@@ -203,7 +216,7 @@ func TestPatterns(t *testing.T) {
 		pattern, path    string
 		plain, recursive bool
 	}{
-		{"/foo", "/foo", true, false},
+		{"/foo", "/foo", true, false}, // A-41
 		{"/foo", "/foo/", false, false},
 		{"/foo", "/foo/a", false, false},
 		{"/foo*", "/foo", true, true},

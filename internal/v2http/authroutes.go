@@ -231,12 +231,11 @@ func (a *Auth) putRole(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	if q.Grant.empty() && q.Revoke.empty() {
-		created := role{Role: name, Permissions: q.Permissions}
-		if err := a.createRole(r.Context(), created); err != nil {
+		if err := a.createRole(r.Context(), q); err != nil {
 			authFailure(w, err)
 			return
 		}
-		answer(w, http.StatusCreated, created)
+		answer(w, http.StatusCreated, q) // as it was sent
 		return
 	}
 	if !q.Permissions.empty() {

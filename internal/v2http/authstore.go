@@ -130,7 +130,7 @@ func (a *Auth) updateUser(ctx context.Context, u user) (out user, err error) {
 
 // changed is the user with the changes that a request asks for.
 func (u user) changed(q user, hash string) (user, error) {
-	out := user{User: u.User, Password: u.Password, Roles: append([]string{}, u.Roles...)}
+	out := user{User: u.User, Password: u.Password, Roles: asSet(u.Roles)}
 	if hash != "" {
 		out.Password = hash
 	}
@@ -225,7 +225,7 @@ func (r role) changed(grant, revoke *permissions) (role, error) {
 }
 
 func granted(kind string, have, more []string) ([]string, error) {
-	out := append([]string{}, have...)
+	out := asSet(have)
 	for _, p := range more {
 		if slices.Contains(out, p) {
 			return nil, refuseAuth(http.StatusConflict, "Granting duplicate %s permission %s", kind, p)
@@ -237,9 +237,14 @@ func granted(kind string, have, more []string) ([]string, error) {
 }
 
 func without(have, less []string) []string {
-	out := slices.DeleteFunc(append([]string{}, have...), func(p string) bool { return slices.Contains(less, p) })
+	return slices.DeleteFunc(asSet(have), func(p string) bool { return slices.Contains(less, p) })
+}
+
+// asSet is a list in order in which nothing comes twice, as it does in one that was sent. It is never nil.
+func asSet(list []string) []string {
+	out := append([]string{}, list...)
 	slices.Sort(out)
-	return out
+	return slices.Compact(out)
 }
 
 func (a *Auth) deleteRole(ctx context.Context, name string) error {

@@ -12,7 +12,7 @@ import (
 )
 
 func (a *API) debugRoutes(mux *http.ServeMux) {
-	mux.HandleFunc("/debug/vars", a.vars)
+	mux.HandleFunc("/debug/vars", onlyGet(a.vars))
 	if a.cfg.Pprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
+// H-02 H-03 H-04: well or not, and why.
 func TestHealth(t *testing.T) {
 	nospace := func(m *member) { m.alarm(pb.AlarmType_NOSPACE) }
 	both := func(m *member) { m.alarm(pb.AlarmType_NOSPACE); m.alarm(pb.AlarmType_CORRUPT) }

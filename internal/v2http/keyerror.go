@@ -46,9 +46,14 @@ var keyErrors = map[int]struct {
 	tree.CodeCleared:      {"The event in requested index is outdated and cleared", http.StatusBadRequest},
 }
 
-// keyError answers with an error in the form of /v2/keys.
-func keyError(w http.ResponseWriter, err error) {
-	code, cause, index := codeRaftInternal, err.Error(), uint64(0)
+// keyStatus is the HTTP status of an error of /v2/keys.
+func keyStatus(err error) int {
+	code, _, _ := keyFailure(err)
+	return keyErrors[code].status
+}
+
+func keyFailure(err error) (code int, cause string, index uint64) {
+	code, cause = codeRaftInternal, err.Error()
 	var fromTree *tree.Error
 	var refused *refusal
 	switch {
@@ -57,6 +62,12 @@ func keyError(w http.ResponseWriter, err error) {
 	case errors.As(err, &refused):
 		code, cause = refused.code, refused.cause
 	}
+	return code, cause, index
+}
+
+// keyError answers with an error in the form of /v2/keys.
+func keyError(w http.ResponseWriter, err error) {
+	code, cause, index := keyFailure(err)
 	e := keyErrors[code]
 	b := append([]byte(`{"errorCode":`), strconv.Itoa(code)...)
 	b = appendString(append(b, `,"message":`...), e.message)

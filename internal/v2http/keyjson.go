@@ -112,8 +112,12 @@ func secondsUntil(at, now int64) int64 {
 	return s
 }
 
-// appendEvent appends an event as the writer and all watchers see it, with the times to live as they are at a moment.
+// appendEvent appends an event as the writer and all watchers see it, with the times to live as they were then (W-11). now
+// is for events of which nobody knows when they were.
 func appendEvent(b []byte, e *tree.Event, now int64) []byte {
+	if e.Time != 0 {
+		now = e.Time
+	}
 	o := object{b: b}
 	o.field("action")
 	o.b = append(o.b, '"')

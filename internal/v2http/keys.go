@@ -31,8 +31,9 @@ type Keys struct {
 	now  func() time.Time
 	id   string // of the cluster
 
-	gets   getCounts
-	recent [recentEvents]atomic.Pointer[encodedEvent]
+	reads   readCounts
+	metrics *keyMetrics
+	recent  [recentEvents]atomic.Pointer[encodedEvent]
 }
 
 // recentEvents is how many encoded events are kept for those who wait for the same ones.
@@ -43,9 +44,10 @@ type encodedEvent struct {
 	json  []byte
 }
 
-// event encodes an event for one who waits. What many are told is encoded once, unless times to live run down in it.
+// event encodes an event for one who waits. What many are told is encoded once, unless times to live run down in it, because
+// nobody knows when it was.
 func (k *Keys) event(e *tree.Event) []byte {
-	if e.Node.Expires != 0 || e.Prev != nil && e.Prev.Expires != 0 {
+	if e.Time == 0 && (e.Node.Expires != 0 || e.Prev != nil && e.Prev.Expires != 0) {
 		return appendEvent(nil, e, k.now().UnixNano())
 	}
 	slot := &k.recent[e.Index%recentEvents]
@@ -57,16 +59,9 @@ func (k *Keys) event(e *tree.Event) []byte {
 	return x.json
 }
 
-// getCounts count what was read.
-type getCounts struct{ ok, failed atomic.Uint64 }
-
-func (g *getCounts) read() tree.Counts {
-	return tree.Counts{Success: g.ok.Load(), Fail: g.failed.Load()}
-}
-
 // NewKeys makes the handler.
 func NewKeys(b Backend, l Log, a *Auth, clusterID string) *Keys {
-	return &Keys{Backend: b, log: l, auth: a, now: time.Now, id: clusterID}
+	return &Keys{Backend: b, log: l, auth: a, now: time.Now, id: clusterID, metrics: newKeyMetrics()}
 }
 
 // treePrefix is where the log has the nodes of users.
@@ -86,16 +81,19 @@ func (k *Keys) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		keyError(w, err)
 		return
 	}
-	switch {
-	case r.Method == http.MethodPut || r.Method == http.MethodPost || r.Method == http.MethodDelete:
-		k.change(w, r, q)
-	case r.Method == http.MethodGet && q.quorum: // and wait is passed over (K-41)
-		k.get(w, r, q)
-	case q.wait:
+	q.quorum = q.quorum && r.Method == http.MethodGet
+	if q.wait && !q.quorum { // else wait is passed over (K-41)
 		k.watch(w, r, q)
-	default:
-		q.quorum = false
-		k.get(w, r, q)
+		return
+	}
+	end := k.metrics.begun(r.Method, q.quorum)
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		err = k.get(w, r, q)
+	} else {
+		err = k.change(w, r, q)
+	}
+	if end(err); err != nil {
+		keyError(w, err)
 	}
 }
 
@@ -108,32 +106,30 @@ func (k *Keys) head(w http.ResponseWriter, index uint64) {
 	h.Set("X-Raft-Term", strconv.FormatUint(k.log.Term(), 10))
 }
 
-func (k *Keys) get(w http.ResponseWriter, r *http.Request, q *keyRequest) {
+func (k *Keys) get(w http.ResponseWriter, r *http.Request, q *keyRequest) error {
 	if q.quorum {
 		ctx, cancel := context.WithTimeout(r.Context(), k.RequestTimeout())
 		defer cancel()
 		if err := k.Read(ctx); err != nil {
-			keyError(w, failure(err))
-			return
+			return failure(err)
 		}
 	}
 	v := k.View().Tree
 	n, err := v.Get(q.path)
+	k.reads.read(q.recursive, err == nil)
 	if err != nil {
-		k.gets.failed.Add(1)
-		keyError(w, err)
-		return
+		return err
 	}
-	k.gets.ok.Add(1)
 	b := appendGet(make([]byte, 0, 256), v, n, q.recursive, k.now().UnixNano())
 	k.head(w, v.Index)
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	_, _ = w.Write(b) // net/http leaves the body out of an answer to HEAD
+	return nil
 }
 
-func (k *Keys) change(w http.ResponseWriter, r *http.Request, q *keyRequest) {
+func (k *Keys) change(w http.ResponseWriter, r *http.Request, q *keyRequest) error {
 	c := wire.V2Request{Method: q.method, Path: treePrefix + q.path, Val: q.value, Dir: q.dir, Recursive: q.recursive, PrevValue: q.prevValue,
-		PrevIndex: q.prevIndex, PrevExist: q.prevExist, Expiration: q.expires, Refresh: q.refresh}
+		PrevIndex: q.prevIndex, PrevExist: q.prevExist, Expiration: q.expires, Refresh: q.refresh, Time: q.at}
 	if q.method != http.MethodPut {
 		c.PrevExist, c.Refresh = nil, false
 	}
@@ -145,8 +141,7 @@ func (k *Keys) change(w http.ResponseWriter, r *http.Request, q *keyRequest) {
 	}
 	res, err := k.log.Propose(r.Context(), wire.KindV2, c.Append(make([]byte, 0, 64+len(c.Path)+len(c.Val))))
 	if err != nil {
-		keyError(w, failure(err))
-		return
+		return failure(err)
 	}
 	e := res.Event
 	k.head(w, e.Index)
@@ -160,6 +155,7 @@ func (k *Keys) change(w http.ResponseWriter, r *http.Request, q *keyRequest) {
 		w.WriteHeader(http.StatusCreated)
 	}
 	_, _ = w.Write(b)
+	return nil
 }
 
 // failure is an error as /v2/keys tells it: of those of the log, only the text.
@@ -169,6 +165,8 @@ func failure(err error) error {
 		return &refusal{codeRaftInternal, "etcdserver: server stopped"}
 	case err == context.Canceled:
 		return &refusal{codeRaftInternal, "etcdserver: request cancelled"}
+	case err == wire.ErrRequestTooLarge: // sending it elsewhere would not help: it is no 300 (E-13)
+		return &refusal{codeInvalidForm, "etcdserver: request is too large"}
 	case err == context.DeadlineExceeded:
 		err = wire.ErrTimeout
 	}
@@ -185,6 +183,7 @@ func failure(err error) error {
 // watch waits for events (v2-http.md section 7). The headers go out at once, so that the client knows from which index on it
 // is told.
 func (k *Keys) watch(w http.ResponseWriter, r *http.Request, q *keyRequest) {
+	k.reads.watches.Add(1)
 	if !q.stream && q.waitIndex != 0 {
 		v := k.View().Tree
 		e, err := v.Search(q.path, q.recursive, q.waitIndex)

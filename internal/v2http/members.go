@@ -99,11 +99,11 @@ func (h *Members) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.add(w, r)
 	case http.MethodDelete:
 		if id, ok := h.memberID(w, rest); ok {
-			h.remove(w, r, id, rest)
+			h.remove(w, r, id)
 		}
 	case http.MethodPut:
 		if id, ok := h.memberID(w, rest); ok {
-			h.update(w, r, id, rest)
+			h.update(w, r, id)
 		}
 	}
 }
@@ -162,37 +162,37 @@ func (h *Members) add(w http.ResponseWriter, r *http.Request) {
 	}
 	m, err := h.change.AddMember(r.Context(), urls, cluster.Voter)
 	if err != nil {
-		refuseMember(w, err, "")
+		refuseMember(w, err, 0)
 		return
 	}
 	answer(w, http.StatusCreated, showMember(m))
 }
 
-func (h *Members) remove(w http.ResponseWriter, r *http.Request, id cluster.ID, text string) {
+func (h *Members) remove(w http.ResponseWriter, r *http.Request, id cluster.ID) {
 	if h.View().Cluster.Removed(id) {
-		message(w, http.StatusGone, "Member permanently removed: %s", text)
+		message(w, http.StatusGone, "Member permanently removed: %s", id)
 		return
 	}
 	if err := h.change.RemoveMember(r.Context(), id); err != nil {
-		refuseMember(w, err, text)
+		refuseMember(w, err, id)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (h *Members) update(w http.ResponseWriter, r *http.Request, id cluster.ID, text string) {
+func (h *Members) update(w http.ResponseWriter, r *http.Request, id cluster.ID) {
 	urls, ok := peerURLs(w, r)
 	if !ok {
 		return
 	}
 	if err := h.change.UpdateMember(r.Context(), id, urls); err != nil {
-		refuseMember(w, err, text)
+		refuseMember(w, err, id)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func refuseMember(w http.ResponseWriter, err error, id string) {
+func refuseMember(w http.ResponseWriter, err error, id cluster.ID) {
 	switch {
 	case errors.Is(err, wire.ErrMemberExist):
 		message(w, http.StatusConflict, "membership: ID exists")
@@ -219,15 +219,15 @@ func peerURLs(w http.ResponseWriter, r *http.Request) ([]string, bool) {
 	if err == nil {
 		err = json.Unmarshal(b, &body)
 	}
+	var urls []string
 	if err == nil {
-		err = peerurl.Check(body.PeerURLs)
+		urls, err = peerurl.Clean(body.PeerURLs)
 	}
 	if err != nil {
 		message(w, http.StatusBadRequest, "%v", err)
 		return nil, false
 	}
-	slices.Sort(body.PeerURLs)
-	return body.PeerURLs, true
+	return urls, true
 }
 
 // Machines serves /v2/machines: the client URLs of all members.

@@ -25,7 +25,7 @@ type keyRequest struct {
 	noValue, refresh                             bool
 	prevExist                                    *bool
 	ttl                                          *uint64 // in seconds; nil for none
-	expires                                      int64   // what ttl comes to, in nanoseconds of unix time
+	at, expires                                  int64   // when it came, and what ttl comes to, in nanoseconds of unix time
 }
 
 const (
@@ -60,15 +60,13 @@ func (p params) get(name string) (string, bool) {
 // mostParams is how many parameters are looked through one by one: there are a dozen that mean something.
 const mostParams = 64
 
-// parseParams appends the parameters of an encoded text, as url.ParseQuery finds them.
-func parseParams(p params, s string) (params, error) {
-	if strings.ContainsAny(s, "%+;") || strings.Count(s, "&") > mostParams {
-		values, err := url.ParseQuery(s)
-		for name, v := range values { // each name is there once: their order means nothing
-			p = append(p, param{name, v[0]})
-		}
-		return p, err
-	}
+// plainParams says that an encoded text is what it stands for, and short.
+func plainParams(s string) bool {
+	return !strings.ContainsAny(s, "%+;") && strings.Count(s, "&") <= mostParams
+}
+
+// parseParams appends the parameters of a plain text, as url.ParseQuery finds them.
+func parseParams(p params, s string) params {
 	for s != "" {
 		var pair string
 		pair, s, _ = strings.Cut(s, "&")
@@ -77,7 +75,14 @@ func parseParams(p params, s string) (params, error) {
 			p = append(p, param{name, value})
 		}
 	}
-	return p, nil
+	return p
+}
+
+func paramsOf(values url.Values) (p params) {
+	for name, v := range values { // each name is there once: their order means nothing
+		p = append(p, param{name, v[0]})
+	}
+	return p
 }
 
 func invalid(code int, format string, args ...any) error {
@@ -121,32 +126,39 @@ func (p params) maybe(name string) (*bool, error) {
 	return &b, nil
 }
 
-// readParams reads query and form. Only PUT and POST have a form, and only if it is declared as one.
+const formType = "application/x-www-form-urlencoded"
+
+// readParams reads query and form as net/http does, of whose errors clients see the text: only PUT and POST have a form, only
+// if it is declared as one, and of at most 10 MiB. What is plain is read without net/http, which would make maps of it.
 func readParams(r *http.Request) (params, error) {
-	p := make(params, 0, 4)
-	query, err := parseParams(p, r.URL.RawQuery)
-	if err != nil {
-		return p, invalid(codeInvalidForm, "%v", err)
+	withForm, kind := r.Method == http.MethodPut || r.Method == http.MethodPost, r.Header.Get("Content-Type")
+	if !plainParams(r.URL.RawQuery) || withForm && kind != "" && kind != formType {
+		if err := r.ParseForm(); err != nil {
+			return nil, invalid(codeInvalidForm, "%v", err)
+		}
+		return paramsOf(r.Form), nil
 	}
-	if r.Method != http.MethodPut && r.Method != http.MethodPost || r.Body == nil {
-		return query, nil
-	}
-	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if strings.TrimSpace(strings.ToLower(kind)) != "application/x-www-form-urlencoded" {
-		return query, nil
+	if !withForm || kind == "" {
+		return parseParams(make(params, 0, 4), r.URL.RawQuery), nil
 	}
 	b, err := io.ReadAll(io.LimitReader(r.Body, mostForm+1))
 	if err != nil {
-		return p, invalid(codeInvalidForm, "%v", err)
+		return nil, invalid(codeInvalidForm, "%v", err)
 	}
 	if len(b) > mostForm {
-		return p, invalid(codeInvalidForm, "http: POST too large")
+		return nil, invalid(codeInvalidForm, "http: POST too large")
 	}
-	form, err := parseParams(make(params, 0, 4), string(b))
-	if err != nil {
-		return p, invalid(codeInvalidForm, "%v", err)
+	p, form := make(params, 0, 8), string(b)
+	if plainParams(form) {
+		p = parseParams(p, form)
+	} else {
+		values, err := url.ParseQuery(form)
+		if err != nil {
+			return nil, invalid(codeInvalidForm, "%v", err)
+		}
+		p = paramsOf(values)
 	}
-	return append(form, query...), nil
+	return parseParams(p, r.URL.RawQuery), nil
 }
 
 // parseKeyRequest checks a request in the order of v2-http.md section 3.4. now is the one clock that a time to live is
@@ -156,11 +168,12 @@ func parseKeyRequest(r *http.Request, now func() time.Time) (*keyRequest, error)
 	if err != nil {
 		return nil, err
 	}
+	at := now()
 	rest, ok := strings.CutPrefix(r.URL.Path, keysPrefix)
 	if !ok {
 		return nil, invalid(codeInvalidForm, "incorrect key prefix")
 	}
-	q := &keyRequest{method: r.Method, asSent: rest, path: tree.Clean(rest)}
+	q := &keyRequest{method: r.Method, asSent: rest, path: tree.Clean(rest), at: at.UnixNano()}
 	if q.prevIndex, err = p.number("prevIndex"); err != nil {
 		return nil, err
 	}
@@ -187,7 +200,7 @@ func parseKeyRequest(r *http.Request, now func() time.Time) (*keyRequest, error)
 	if q.noValue, err = p.flag("noValueOnSuccess"); err != nil {
 		return nil, err
 	}
-	if err := q.parseTTL(p, now); err != nil {
+	if err := q.parseTTL(p, at); err != nil {
 		return nil, err
 	}
 	if q.prevExist, err = p.maybe("prevExist"); err != nil {
@@ -211,7 +224,7 @@ func parseKeyRequest(r *http.Request, now func() time.Time) (*keyRequest, error)
 }
 
 // parseTTL makes an expiration of a time to live. An empty one is none; 0 is one that is over at once.
-func (q *keyRequest) parseTTL(p params, now func() time.Time) error {
+func (q *keyRequest) parseTTL(p params, at time.Time) error {
 	s, ok := p.get("ttl")
 	if !ok || s == "" {
 		return nil
@@ -221,7 +234,6 @@ func (q *keyRequest) parseTTL(p params, now func() time.Time) error {
 		return invalid(codeTTLNaN, `invalid value for "ttl"`)
 	}
 	q.ttl = &n
-	at := now()
 	if seconds := int64(n); at.Unix() <= mostTTL-seconds {
 		q.expires = at.Add(time.Duration(seconds) * time.Second).UnixNano()
 	} else {

@@ -26,7 +26,9 @@ type V2Request struct {
 	PrevExist         *bool
 	Expiration        int64 // in nanoseconds of unix time; 0 for never
 	Refresh           bool
-	Time              int64 // of SYNC, in nanoseconds of unix time
+	// Time is until when SYNC ends nodes; of other requests when they were made, which etcd leaves out. In nanoseconds of
+	// unix time.
+	Time int64
 }
 
 // Append appends the encoding of r.

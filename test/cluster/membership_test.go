@@ -25,6 +25,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	require.NoError(t, err)
 	d := process.NewMember(t, "d")
 	_, err = c.MemberAdd(within(t, patience), []string{d.PeerURL()})
+	// M-16: of both APIs, which change members by the same way.
 	require.ErrorIs(t, err, rpctypes.ErrUnhealthy, "the members have not been connected for long enough")
 	require.Eventually(t, func() bool {
 		_, err = c.MemberAddAsLearner(within(t, patience), []string{d.PeerURL()})

@@ -29,7 +29,7 @@ func v2(t testing.TB, method, u, form string) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
-// TestDiscoveryURL covers D-01 to D-10, D-20, X-01 to X-04, X-06 and X-14 with processes: members find one another through
+// TestDiscoveryURL covers D-01 to D-10, D-20, D-32, X-01 to X-04, X-06, X-14 and C-06 with processes: members find one another through
 // a directory of another cluster, and one too many becomes their proxy.
 func TestDiscoveryURL(t *testing.T) {
 	t.Parallel()
@@ -78,6 +78,14 @@ func TestDiscoveryURL(t *testing.T) {
 		require.Contains(t, body, `"value":"v"`)
 		m.Start()
 	}
+
+	// C-06: pages may call a proxy as they may call a member.
+	resp, err := http.Get(proxy.URL() + "/v2/keys/k")
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, "*", resp.Header.Get("Access-Control-Allow-Origin"))
+	// D-32: members that have begun do not ask again, and say so.
+	require.Contains(t, g.Members[0].Out.String(), "discovery options are passed over")
 
 	// A directory of both kinds is refused; so is a proxy that knows nobody.
 	require.NoError(t, os.Mkdir(filepath.Join(proxy.Dir, "member"), 0o700))

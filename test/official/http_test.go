@@ -37,10 +37,12 @@ func (p *process) post(path, body string) (int, string) {
 	return resp.StatusCode, string(b)
 }
 
+// TestHTTP covers R-13, R-26, R-27, H-01, H-06 and H-08 of v2-http.md, among others: what a member without --enable-v2 serves, on one
+// port with gRPC and on that of metrics.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
 	scrape := freeAddr(t)
-	p := start(t, "--listen-metrics-urls", "http://"+scrape, "--enable-pprof")
+	p := start(t, "--listen-metrics-urls", "http://"+scrape, "--enable-pprof", "--enable-v2=false")
 	c := p.client()
 	fill(t, c, 1)
 	for path, want := range map[string]string{
@@ -60,6 +62,10 @@ func TestHTTP(t *testing.T) {
 		require.Equal(t, 404, code, path)
 	}
 
+	for _, path := range []string{"/v2/keys", "/v2/members", "/v2/machines", "/v2/stats/self", "/v2/auth/enable"} {
+		code, _ := p.get(path)
+		require.Equal(t, 404, code, path)
+	}
 	code, body := p.post("/v3/kv/put", `{"key":"Zm9v","value":"YmFy"}`)
 	require.Equal(t, 200, code)
 	require.Contains(t, body, `"revision":"3"`)
