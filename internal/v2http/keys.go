@@ -206,15 +206,17 @@ func (k *Keys) watch(w http.ResponseWriter, r *http.Request, q *keyRequest) {
 	k.head(w, index)
 	w.WriteHeader(http.StatusOK)
 	flush := http.NewResponseController(w)
-	if flush.Flush() != nil {
-		return
-	}
-	for {
+	if !soon(r.Context(), waiter.Wake()) {
+		if flush.Flush() != nil {
+			return
+		}
 		select {
 		case <-waiter.Wake():
 		case <-r.Context().Done():
 			return
 		}
+	}
+	for {
 		events, err := waiter.Take()
 		if err != nil {
 			return // with nothing more: the client begins anew
@@ -227,5 +229,27 @@ func (k *Keys) watch(w http.ResponseWriter, r *http.Request, q *keyRequest) {
 		if flush.Flush() != nil {
 			return
 		}
+		select {
+		case <-waiter.Wake():
+		case <-r.Context().Done():
+			return
+		}
 	}
+}
+
+// headWithin is how long the head of an answer that waits is held back. A change that comes within it goes out with the head in
+// one piece, and nobody has to look whether the client goes away.
+const headWithin = 10 * time.Millisecond
+
+// soon reports whether something comes before the head has to go out.
+func soon(ctx context.Context, wake <-chan struct{}) bool {
+	t := time.NewTimer(headWithin)
+	defer t.Stop()
+	select {
+	case <-wake:
+		return true
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return false
 }
