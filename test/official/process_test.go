@@ -19,9 +19,6 @@ import (
 	"go.uber.org/zap"
 
 	processes "github.com/cairn-kv/cairn/test/process"
-
-	// Nothing of it is used: go test must not answer from its cache when the server has changed.
-	_ "github.com/cairn-kv/cairn"
 )
 
 var long = flag.Bool("long", false, "run the long variants")
@@ -91,6 +88,7 @@ func (p *process) url() string { return "http://" + p.addr }
 func (p *process) launch() {
 	p.t.Helper()
 	_ = os.Getenv("CAIRN_BIN") // go test notes what a test reads, not what TestMain does
+	processes.NoteSources()
 	_, err := os.Stat(binary)
 	require.NoError(p.t, err)
 	p.out = &buffer{}

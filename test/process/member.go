@@ -65,6 +65,7 @@ func (m *Member) PeerURL() string { return "http://" + m.Peer }
 func (m *Member) Launch(flags ...string) {
 	m.T.Helper()
 	_ = os.Getenv("CAIRN_BIN") // go test notes what a test reads, not what TestMain does
+	NoteSources()
 	_, err := os.Stat(Binary)
 	require.NoError(m.T, err)
 	m.Out = &Output{}

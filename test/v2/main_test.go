@@ -12,11 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/cairn-kv/cairn/test/process"
-
-	// Nothing of it is used: go test must not answer from its cache when the server or the tool has changed.
-	_ "github.com/cairn-kv/cairn"
 	_ "github.com/cairn-kv/cairn/internal/ctl2"
+	"github.com/cairn-kv/cairn/test/process"
 )
 
 func TestMain(m *testing.M) { os.Exit(process.Main(m)) }
