@@ -23,6 +23,7 @@ type plan struct {
 	slowApply   float64 // percent of jobs for the machine that take long
 	skew        float64 // clocks run up to this much too fast or too slow
 	membership  bool
+	users       bool // who may do what changes
 	mirror      bool // the tree of the v2 API shows in the keyspace
 	faults      []fault
 	pace        time.Duration // between two faults, about
@@ -81,7 +82,7 @@ func newPlan(seed uint64, members int) plan {
 	if w.chance(50) {
 		p.crashImage = 40
 	}
-	p.mirror = w.chance(50)
+	p.mirror, p.users = w.chance(50), w.chance(50)
 	p.membership = w.chance(50)
 	if p.voters == 1 {
 		p.membership = w.chance(30)

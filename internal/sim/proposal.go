@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
@@ -58,7 +59,7 @@ func (m *member) encode(kind wire.Kind, msg proto.Message) []byte {
 }
 
 func (m *member) command(kind wire.Kind, body []byte) []byte {
-	return wire.AppendCommand(nil, &wire.Command{ID: m.s.nextRequest(), Kind: kind, Body: body})
+	return wire.AppendCommand(nil, &wire.Command{ID: m.s.nextRequest(), Kind: kind, Body: body, User: auth.Member.User, AuthRevision: auth.Member.Revision})
 }
 
 func (m *member) enqueue(t *ticket) uint64 {

@@ -14,7 +14,7 @@ import (
 
 // sums stand for everything that applying has brought about. Each kind has its own, so that they do not depend on how
 // entries were grouped.
-type sums struct{ results, changes, events, leases, conf uint64 }
+type sums struct{ results, changes, events, leases, conf, sessions uint64 }
 
 func mix(h uint64, parts ...string) uint64 {
 	for _, p := range parts {
@@ -47,6 +47,9 @@ func (s *sums) add(eff *machine.Effects) {
 	}
 	for _, e := range eff.Leases {
 		s.leases = mixInt(s.leases, e.Lease.ID, e.Lease.TTL, e.Lease.RemainingSeconds, int64(e.What))
+	}
+	for _, x := range eff.Sessions {
+		s.sessions = mix(s.sessions, fmt.Sprintf("%T %v", x, x))
 	}
 	for _, cc := range eff.Conf {
 		s.conf = mix(s.conf, string(marshalConf(cc)))
@@ -82,6 +85,7 @@ func (s *sums) result(r *machine.Result) {
 			}
 		}
 	}
+	h = mixInt(mix(h, r.Token), int64(r.AuthRevision))
 	if r.Event != nil {
 		h = mixEvent(h, r.Event)
 	}

@@ -78,6 +78,10 @@ func (s *system) start() {
 	}
 	s.traffic(300*time.Millisecond, 4*time.Second, s.compact)
 	s.traffic(50*time.Millisecond, 2*time.Second, s.look)
+	if s.plan.users {
+		s.traffic(100*time.Millisecond, 2*time.Second, s.changeUsers)
+		s.traffic(50*time.Millisecond, time.Second, s.putAs)
+	}
 	if s.plan.mirror {
 		s.traffic(500*time.Millisecond, 8*time.Second, s.moveMirror)
 	}
