@@ -4,7 +4,7 @@ GO ?= go
 SEEDS ?= 2000
 FUZZTIME ?= 10s
 SOAKTIME ?= 1h
-CONCURRENT = ./internal/host ./internal/peer ./internal/watch ./internal/v3rpc ./internal/v2client ./internal/ctl2 ./internal/sim ./internal/wal ./internal/engine/... ./internal/lane ./internal/proxy ./internal/password ./internal/v2http ./client/...
+CONCURRENT = ./internal/host ./internal/peer ./internal/watch ./internal/v3rpc ./internal/v2client ./internal/ctl2 ./internal/sim ./internal/wal ./internal/engine/... ./internal/lane ./internal/proxy ./internal/password ./internal/token ./internal/v2http ./client/...
 
 .PHONY: build test race fuzz sim soak network bench golden lint clients
 build:
