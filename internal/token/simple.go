@@ -28,6 +28,7 @@ type simple struct {
 	ttl   time.Duration
 	await func(ctx context.Context, index uint64) error
 	now   func() time.Time
+	most  int // tokens
 
 	mu     sync.Mutex
 	tokens map[string]*list.Element // of held
@@ -44,7 +45,7 @@ type held struct {
 }
 
 func newSimple(cfg Config) *simple {
-	s := &simple{ttl: cfg.TTL, await: cfg.Await, now: time.Now, tokens: map[string]*list.Element{}, byUse: list.New(),
+	s := &simple{ttl: cfg.TTL, await: cfg.Await, now: time.Now, most: mostTokens, tokens: map[string]*list.Element{}, byUse: list.New(),
 		users: map[string]map[string]struct{}{}, stop: make(chan struct{})}
 	s.wg.Go(func() {
 		t := time.NewTicker(sweepEvery)
@@ -95,7 +96,7 @@ func (s *simple) Login(user, token string) {
 	if _, ok := s.tokens[token]; ok {
 		return
 	}
-	if len(s.tokens) >= mostTokens {
+	if len(s.tokens) >= s.most {
 		s.remove(s.byUse.Front())
 	}
 	s.tokens[token] = s.byUse.PushBack(&held{token, user, s.now().Add(s.ttl)})

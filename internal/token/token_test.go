@@ -224,11 +224,12 @@ func TestOptions(t *testing.T) {
 // TestTokensAreBounded: the one that was used the longest time ago is forgotten.
 func TestTokensAreBounded(t *testing.T) {
 	s, _ := newTestSimple(t, func(context.Context, uint64) error { return errors.New("not applied") })
-	for i := range mostTokens + 10 {
+	s.most = 1000
+	for i := range s.most + 10 {
 		s.Login("u", fmt.Sprint("t.", i))
 	}
-	require.Len(t, s.tokens, mostTokens)
-	require.Len(t, s.users["u"], mostTokens)
+	require.Len(t, s.tokens, s.most)
+	require.Len(t, s.users["u"], s.most)
 	_, ok := s.find("t.9")
 	require.False(t, ok)
 	_, ok = s.find("t.10")
