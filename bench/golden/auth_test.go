@@ -234,6 +234,43 @@ func (r *authRun) use() (method string, q, resp proto.Message) {
 	return hashKV, &pb.HashKVRequest{}, &pb.HashKVResponse{}
 }
 
+// watch begins to watch as somebody, and compares the first answer.
+func (r *authRun) watch(who string, tokens [2]string) {
+	r.t.Helper()
+	key := r.key()
+	if r.one(10) {
+		key = nil
+	}
+	q := &pb.WatchCreateRequest{Key: key, RangeEnd: r.end(key), StartRevision: int64(r.rnd.IntN(3) - 1)}
+	var got [2]answer
+	for i, s := range r.sides {
+		ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+		if tokens[i] != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "token", tokens[i])
+		}
+		w, err := pb.NewWatchClient(s.conn).Watch(ctx)
+		if err == nil {
+			err = w.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: q}})
+		}
+		var a *pb.WatchResponse
+		if err == nil {
+			a, err = w.Recv()
+		}
+		if err != nil {
+			got[i] = failed(err)
+		} else {
+			got[i] = answer{msg: a}
+		}
+		cancel()
+	}
+	line := fmt.Sprintf("%s: watch %s", who, text(q))
+	r.lines = append(r.lines, line+" -> "+got[0].String())
+	if !same(&op{req: q}, got[0], got[1], nil) {
+		r.t.Fatalf("%s\netcd:  %s\ncairn: %s", line, got[0], got[1])
+	}
+	r.done["watch"]++
+}
+
 // TestAuth compares who may do what.
 func TestAuth(t *testing.T) {
 	for i := range *runs {
@@ -286,6 +323,9 @@ func TestAuth(t *testing.T) {
 					if method == pb.Auth_UserChangePassword_FullMethodName && q.(*pb.AuthUserChangePasswordRequest).Name == "root" {
 						r.login("root", "pw") // its token went with the old password
 					}
+				case n%10 == 1:
+					who, tokens := r.caller()
+					r.watch(who, tokens)
 				default:
 					who, tokens := r.caller()
 					method, q, resp := r.use()

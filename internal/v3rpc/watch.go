@@ -8,6 +8,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/watch"
 	"github.com/cairn-kv/cairn/internal/wire"
@@ -90,7 +92,7 @@ func (s *watchServer) refusal(ctx context.Context, r wire.Range) string {
 	if err == nil {
 		return ""
 	}
-	return err.Error()
+	return status.Convert(err).Err().Error() // with its code
 }
 
 func creation(q *pb.WatchCreateRequest) watch.Create {
