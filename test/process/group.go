@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -124,9 +125,11 @@ func (g *Group) Status(m *Member) *clientv3.StatusResponse {
 	return s
 }
 
-// Agree waits until all members have applied the same and checks that they hold the same.
+// Agree waits until all members have applied the same and checks that they hold the same up to there: what clients have given up
+// may still come behind it.
 func (g *Group) Agree() {
 	g.T.Helper()
+	var rev int64
 	same := func() bool {
 		var first *clientv3.StatusResponse
 		for _, m := range g.Members {
@@ -140,14 +143,15 @@ func (g *Group) Agree() {
 				return false
 			}
 		}
+		rev = first.Header.Revision
 		return true
 	}
 	require.Eventually(g.T, same, Patience, 50*time.Millisecond, "the members do not come to the same index")
 	hashes := map[uint32]string{}
 	for _, m := range g.Members {
-		h, err := g.Inside(m).HashKV(Within(g.T, Patience), m.URL(), 0)
+		h, err := g.Inside(m).HashKV(Within(g.T, Patience), m.URL(), rev)
 		require.NoError(g.T, err)
-		hashes[h.Hash] += m.Name
+		hashes[h.Hash] += fmt.Sprintf("%s at %d of %d, ", m.Name, h.HashRevision, h.Header.Revision)
 	}
 	require.Len(g.T, hashes, 1, "the members hold different data: %v", hashes)
 }
