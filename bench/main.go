@@ -55,6 +55,7 @@ func run() error {
 	r := &measure.Run{Plan: plan, Profiles: *profiles, Want: want.MatchString, Log: func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "%4.0f s  %s\n", time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
 	}}
+	r.EtcdV2, _ = process.V2Etcd()
 	if *list {
 		for _, w := range r.Works() {
 			fmt.Println(w)
@@ -87,7 +88,6 @@ func bench(ctx context.Context, r *measure.Run, dir string, markdown bool, file 
 	if r.Etcd, r.Cairn, err = process.Build(filepath.Join(r.Dir, "bin")); err != nil {
 		return err
 	}
-	r.EtcdV2, _ = process.V2Etcd()
 	debug.SetGCPercent(400) // the client's collector would take the servers' processors
 	rep, failed := r.Do(ctx)
 	if rep.Machine.Filesystem == "tmpfs" {

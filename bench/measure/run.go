@@ -52,6 +52,9 @@ func (r *Run) Do(ctx context.Context) (*report.Report, error) {
 // Works are the names of all rows that are wanted.
 func (r *Run) Works() (works []string) {
 	for _, sc := range scenes(&r.Plan) {
+		if sc.v2 && r.EtcdV2.Path == "" {
+			continue
+		}
 		for sc = sc.selected(r.Want); sc != nil; sc = sc.then {
 			for _, w := range sc.rows {
 				works = append(works, w.work)

@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 // there are, and that each watcher gets each event once.
 func TestEveryRow(t *testing.T) {
 	r := &Run{Etcd: etcdProgram, Cairn: cairnProgram, Dir: t.TempDir(), Plan: Tiny(), Log: t.Logf, Want: func(string) bool { return true }}
+	r.EtcdV2, _ = process.V2Etcd()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	rep, err := r.Do(ctx)

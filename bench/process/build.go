@@ -76,7 +76,10 @@ func V2Etcd() (Program, bool) {
 		path = "/usr/bin/etcd"
 	}
 	out, err := exec.Command(path, "--version").Output()
-	return Program{Etcd, path}, err == nil && bytes.HasPrefix(out, []byte("etcd Version: 3.4."))
+	if err != nil || !bytes.HasPrefix(out, []byte("etcd Version: 3.4.")) {
+		return Program{}, false
+	}
+	return Program{Etcd, path}, true
 }
 
 func build(dir, out, pkg string) error {

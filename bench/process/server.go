@@ -14,7 +14,9 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 )
 
 // Server is one server on loopback. It is used by one goroutine at a time.
@@ -155,6 +157,9 @@ func (s *Server) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	_, err = pb.NewKVClient(conn).Range(ctx, &pb.RangeRequest{Key: []byte("\x00probe"), CountOnly: true})
+	if status.Code(err) == codes.InvalidArgument {
+		return nil // it serves, and wants to know who asks
+	}
 	return err
 }
 
