@@ -104,18 +104,18 @@ address() {
 	free_port && peer[$1]=http://127.0.0.1:$port
 }
 members() {
-	local i all=() n=$1
+	local i names=() n=$1
 	shift
 	for i in $(seq "$n"); do
 		address "m$i"
 		flags[m$i]="$*"
-		all+=("m$i")
+		names+=("m$i")
 		cluster+="${cluster:+,}m$i=${peer[m$i]}"
 	done
-	start "${all[@]}"
+	start "${names[@]}"
 	K1=${client[m1]}/v2/keys K=$K1
 	K2=${client[m2]:-}/v2/keys K3=${client[m3]:-}/v2/keys
-	within 20000 led "${all[@]}" || fail "nobody leads"
+	within 20000 led "${names[@]}" || fail "nobody leads"
 }
 led() {
 	local m
