@@ -54,4 +54,5 @@ list() { curl -s "${client[$1]}/v2/keys/services?recursive=true&sorted=true" | j
 other=$([ "$lead" = m1 ] && echo m2 || echo m1)
 caught_up() { [ "$(list "$lead")" = "$(list "$other")" ]; }
 within 5000 caught_up || fail "$lead lists $(list "$lead"), $other $(list "$other")"
-within 5000 led m1 m2 m3 || fail "the cluster is not healthy"
+health() { ETCDCTL_API=2 "$binary" ctl --endpoints "${client[$other]}" cluster-health; }
+within 5000 eval 'health | grep -qx "cluster is healthy"' || fail "$(health)"

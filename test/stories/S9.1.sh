@@ -96,9 +96,6 @@ want 200 .node.key /events/first .node.modifiedIndex "$first"
 K=$K3 get "/events?recursive=true&wait=true&waitIndex=$((first + 450))"
 want 200 .node.value 450
 
-if ! ETCDCTL_API=2 "$binary" ctl --help 2>&1 | grep -qw exec-watch; then
-	skip "all but etcdctl is as it should be; this server has no etcdctl of v2"
-fi
 step "etcdctl shows it like a file system"
 export ETCDCTL_API=2 ETCDCTL_ENDPOINTS=${client[m1]},${client[m2]},${client[m3]}
 ctl() { "$binary" ctl "$@"; }

@@ -27,10 +27,6 @@ fail() {
 	[ "$BASHPID" = "$$" ] || kill -TERM "$$"
 	exit 1
 }
-skip() {
-	echo "$story: SKIP: $*"
-	exit 77
-}
 step() {
 	doing="$*"
 	echo "$story: $*"
