@@ -16,6 +16,7 @@ consumer() {
 		get "/queue/condition?quorum=true"
 		if [ "$(field .node.value)" != go ]; then
 			curl -s -m 120 "$K/queue/condition?wait=true&waitIndex=$((index + 1))" >/dev/null
+			now >>"$dir/woken-$1"
 			continue
 		fi
 		get "/queue/items?sorted=true&quorum=true"
@@ -52,15 +53,25 @@ pauses() {
 	sleep 1
 	same "$(left)" "$rest" "items while it is not go"
 }
+# go LEFT: each consumer is told within T_event, and then it begins, which takes some requests.
+go() {
+	local c told
+	rm -f "$dir"/woken-*
+	put /queue/condition value=go
+	told=$(now)
+	within $T_fail drains "$1" || fail "nobody begins"
+	for c in 1 2 3; do
+		within $T_fail test -s "$dir/woken-$c" || fail "consumer $c is not told"
+		[ $(($(head -n 1 "$dir/woken-$c") - told)) -le $T_event ] || fail "consumer $c is told after $(($(head -n 1 "$dir/woken-$c") - told)) ms"
+	done
+}
 step "go, and they begin"
-put /queue/condition value=go
-within $T_event drains 60 || fail "nobody begins"
+go 60
 step "hold, and they stop"
 pauses put /queue/condition value=hold
 rest=$(left)
 step "go again, and they go on; deleted, and they stop"
-put /queue/condition value=go
-within $T_event drains "$rest" || fail "nobody goes on"
+go "$rest"
 pauses del /queue/condition
 step "go until the end: all were taken, once, in order"
 put /queue/condition value=go

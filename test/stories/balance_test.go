@@ -191,7 +191,9 @@ func TestS3_3(t *testing.T) {
 	victim := first["lb/parts/0"]
 	dead[victim]()
 	workers[victim].s.Orphan()
-	soon(t, tLease(ttl)+tEvent, func() bool {
+	before := g.Status(g.Members[0]).RaftTerm
+	died := time.Now()
+	soon(t, tLeaseLed(ttl)+tEvent, func() bool {
 		now := owned()
 		for _, by := range now {
 			if by == victim {
@@ -200,6 +202,9 @@ func TestS3_3(t *testing.T) {
 		}
 		return len(now) == 6
 	}, "others have taken what %s had", victim)
+	if g.Status(g.Members[0]).RaftTerm == before {
+		require.Less(t, time.Since(died), tLease(ttl)+tEvent)
+	}
 	cancel()
 	done.Wait()
 	// Nobody got a partition that somebody had.
