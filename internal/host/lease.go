@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cairn-kv/cairn/internal/node"
@@ -79,6 +80,9 @@ func (h *Host) Remaining(ctx context.Context, id int64) (left time.Duration, kno
 			err := h.askLeader(ctx, func(ctx context.Context, url string) error {
 				r, err := h.cfg.Others.TimeToLive(ctx, url, id, false)
 				left, known = time.Duration(r.GetTTL())*time.Second, err == nil && r.GetTTL() >= 0
+				if errors.Is(err, wire.ErrLeaseNotFound) {
+					return nil
+				}
 				return err
 			})
 			return left, known, err
