@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,6 +73,13 @@ func TestS1_4(t *testing.T) {
 	alive.stop(syscall.SIGKILL)
 	consumer.says("DELETE\nservices/web/10.0.0.1:8080\n", tLease(5))
 	require.Equal(t, fmt.Sprintf("lease %s already expired", id), run(t, g, "lease", "timetolive", id))
+	n, err := strconv.ParseInt(id, 16, 64)
+	require.NoError(t, err)
+	for _, m := range g.Members {
+		r, err := g.Connect(m).TimeToLive(within(t, patience), clientv3.LeaseID(n))
+		require.NoError(t, err)
+		require.EqualValues(t, -1, r.TTL)
+	}
 }
 
 // echoServer is a gRPC server in a process of its own that registers itself: "client URLs|name|address".

@@ -30,7 +30,7 @@ func TestS8_2(t *testing.T) {
 	var run []*command
 	for i := range 3 {
 		run = append(run, ctl(t, g, "elect", "search", fmt.Sprint("n", i+1)))
-		soon(t, patience, func() bool { return candidates("search") == i+1 }, "%d are candidates", i+1)
+		soon(t, patience, func() bool { return candidates("search") == i+1 }, "%d are candidates; the last says %q", i+1, run[i].out)
 	}
 	soon(t, tEvent, func() bool { return strings.HasSuffix(run[0].out.String(), "\nn1\n") }, "the first leads: %q", run[0].out)
 	require.Regexp(t, `^search/[0-9a-f]+\nn1\n$`, run[0].out.String())

@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
@@ -255,48 +257,78 @@ func TestS5_4V3(t *testing.T) {
 		clients = append(clients, g.Connect())
 	}
 	underLoad(t, g, r, func(i int, dies func(int) bool) (ok int) {
-		s, err := concurrency.NewSession(clients[i], concurrency.WithTTL(5))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer s.Close()
-		m := concurrency.NewMutex(s, "load")
-		// What becomes of a write is not known when its member is killed. Both calls can be made again.
-		again := func(f func(context.Context) error) (err error) {
-			for range 10 {
-				if err = f(within(t, time.Minute)); err == nil {
-					break
-				}
-				time.Sleep(200 * time.Millisecond)
+		l := &v3Lock{c: clients[i]}
+		defer func() {
+			if l.s != nil {
+				l.s.Orphan()
 			}
-			return err
-		}
+		}()
 		for round := range 50 {
-			if err := again(m.Lock); err != nil {
+			token, err := l.lock(t)
+			if err != nil {
 				t.Errorf("client %d: %v", i, err)
-				return
-			}
-			kv, err := clients[i].Get(within(t, patience), m.Key())
-			if err != nil || len(kv.Kvs) == 0 {
-				t.Errorf("client %d: its key: %v", i, err)
-				return
+				return ok
 			}
 			if dies(round) {
-				r.round(uint64(kv.Kvs[0].CreateRevision), true)
-				s.Orphan()
-				return
+				r.round(token, true)
+				return ok
 			}
-			if r.round(uint64(kv.Kvs[0].CreateRevision), false) {
+			if r.round(token, false) {
 				ok++
 			}
-			if err := again(m.Unlock); err != nil {
+			if err := l.unlock(t); err != nil {
 				t.Errorf("client %d: %v", i, err)
-				return
+				return ok
 			}
 		}
 		return ok
 	})
+}
+
+// v3Lock is the mutex of etcd's client in a session that is made anew when it is lost. What becomes of a write is not known
+// when its member is killed; both calls can be made again.
+type v3Lock struct {
+	c *clientv3.Client
+	s *concurrency.Session
+	m *concurrency.Mutex
+}
+
+func (l *v3Lock) lock(t testing.TB) (token uint64, err error) {
+	for range 20 {
+		if l.s == nil {
+			if l.s, err = concurrency.NewSession(l.c, concurrency.WithTTL(5)); err != nil {
+				l.s = nil
+				time.Sleep(200 * time.Millisecond)
+				continue
+			}
+			l.m = concurrency.NewMutex(l.s, "load")
+		}
+		if err = l.m.Lock(within(t, 2*time.Minute)); err == nil {
+			var kv *clientv3.GetResponse
+			if kv, err = l.c.Get(within(t, patience), l.m.Key()); err == nil && len(kv.Kvs) == 1 {
+				return uint64(kv.Kvs[0].CreateRevision), nil
+			}
+		}
+		select {
+		case <-l.s.Done():
+			l.s = nil
+		case <-time.After(200 * time.Millisecond):
+		}
+		if err == nil || errors.Is(err, rpctypes.ErrLeaseNotFound) || errors.Is(err, concurrency.ErrSessionExpired) {
+			l.s = nil
+		}
+	}
+	return 0, fmt.Errorf("the lock is not to be had: %v", err)
+}
+
+func (l *v3Lock) unlock(t testing.TB) (err error) {
+	for range 20 {
+		if err = l.m.Unlock(within(t, patience)); err == nil {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return err
 }
 
 // v2Lock is the sequenced lock of S5.2 with keys that live for a few seconds and are renewed while they are wanted.
