@@ -20,7 +20,7 @@ nodes=$(seq 10 | tr '\n' ' ')
 step "step 1: ten nodes"
 get "/?quorum=true"
 follow monitor "/monitor/nodes?recursive=true" $((index + 1))
-same "$(heartbeats value=status-NODE-0 ttl=$ttl | uniq -c | awk '{ print $1 "x" $2 }')" 10x201 "answers"
+same "$(heartbeats value=status-NODE-0 ttl=60 | uniq -c | awk '{ print $1 "x" $2 }')" 10x201 "answers"
 told monitor 10 $T_event
 
 listed() { curl -s "$K3/monitor/nodes?quorum=true" | jq -r ".node.nodes[] | \"\(.key | sub(\".*/\"; \"\")) \(.ttl)\"" | sort -n; }
@@ -31,12 +31,13 @@ beat() {
 		next=$(($(now) + every * 1000))
 		round=$((round + 1))
 		same "$(heartbeats "${@:3}" | uniq -c | awk '{ print $1 "x" $2 }')" "$(wc -w <<<"$nodes")x200" "answers to $1"
-		while [ "$(now)" -lt $next ]; do
+		while [ "$(now)" -lt $((next - 500)) ]; do
 			list=$(listed)
 			same "$(cut -d' ' -f1 <<<"$list" | tr '\n' ' ')" "$nodes" "nodes that are listed"
 			awk -v low=$((ttl - every - 1)) -v high=$ttl '$2 < low || $2 > high { exit 1 }' <<<"$list" || fail "ttl: $list"
-			sleep 0.3
+			sleep 0.1
 		done
+		until [ "$(now)" -ge $next ]; do sleep 0.05; done
 	done
 }
 step "steps 2 and 3: the monitor sees each status, and all nodes stay"

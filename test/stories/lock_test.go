@@ -131,7 +131,7 @@ func TestS5_3(t *testing.T) {
 	soon(t, patience, func() bool { return strings.HasSuffix(a.out.String(), "\n\n") }, "A holds: %q", a.out)
 	require.Regexp(t, `^res/[0-9a-f]+\n\n$`, a.out.String())
 	b := ctl(t, g, "lock", "res", "echo", "got it")
-	soon(t, patience, func() bool { return len(get(t, c, "res/", clientv3.WithPrefix()).Kvs) == 2 }, "B waits")
+	soon(t, patience, func() bool { return len(get(t, c, "res/", clientv3.WithPrefix()).Kvs) == 2 }, "B waits: A says %q, B %q", a.out, b.out)
 	require.Empty(t, b.out.String())
 	a.stop(syscall.SIGINT)
 	b.says("got it\n", tEvent)
@@ -142,7 +142,7 @@ func TestS5_3(t *testing.T) {
 	a = ctl(t, g, "lock", "--ttl", "5", "res")
 	soon(t, patience, func() bool { return strings.HasSuffix(a.out.String(), "\n\n") }, "A holds: %q", a.out)
 	b = ctl(t, g, "lock", "res", "echo", "got it")
-	soon(t, patience, func() bool { return len(get(t, c, "res/", clientv3.WithPrefix()).Kvs) == 2 }, "B waits")
+	soon(t, patience, func() bool { return len(get(t, c, "res/", clientv3.WithPrefix()).Kvs) == 2 }, "B waits: A says %q, B %q", a.out, b.out)
 	a.stop(syscall.SIGKILL)
 	b.says("got it\n", tLease(5))
 }

@@ -30,7 +30,7 @@ func TestS7_3(t *testing.T) {
 	for range 3 {
 		time.Sleep(every)
 		last = time.Now()
-		require.Equal(t, fmt.Sprintf("lease %x keepalived with TTL(%d)", id, ttl), run(t, g, "lease", "keep-alive", "--once", fmt.Sprintf("%x", id)))
+		require.Equal(t, fmt.Sprintf("lease %016x keepalived with TTL(%d)", id, ttl), run(t, g, "lease", "keep-alive", "--once", fmt.Sprintf("%x", id)))
 	}
 	require.Empty(t, monitor.ch)
 	require.Equal(t, rev, get(t, c, "monitor/nodes/1").Header.Revision, "renewals make no revision")
