@@ -65,7 +65,13 @@ func (h *Host) Renew(ctx context.Context, id int64) (ttlSeconds int64, err error
 // has only just become the leader.
 func (h *Host) awaitLease(ctx context.Context, id int64, limit time.Duration) (again bool, err error) {
 	if _, there := h.View().Leases.Get(id); !there && h.acts() {
-		return false, nil
+		// A follower that has applied the grant before this member may have told the holder of it.
+		if err := h.Read(ctx); err != nil {
+			return false, err
+		}
+		if _, there = h.View().Leases.Get(id); !there {
+			return false, nil
+		}
 	}
 	if h.now() > limit {
 		return false, wire.ErrTimeoutWaitAppliedIndex
