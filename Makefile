@@ -1,12 +1,12 @@
-# Every target runs on a fresh machine with only Go, but for `clients`, which installs what it needs, and `network`, which
-# needs root on Linux.
+# Every target runs on a fresh machine with only Go, but for `clients`, which installs what it needs, `stories`, which needs
+# curl and jq, and `network`, which needs root on Linux.
 GO ?= go
 SEEDS ?= 2000
 FUZZTIME ?= 10s
 SOAKTIME ?= 1h
 CONCURRENT = ./internal/host ./internal/peer ./internal/watch ./internal/v3rpc ./internal/v2client ./internal/ctl2 ./internal/sim ./internal/wal ./internal/engine/... ./internal/lane ./internal/proxy ./internal/password ./internal/token ./internal/v2http ./client/...
 
-.PHONY: build test race fuzz sim soak network bench golden lint clients
+.PHONY: build test race fuzz sim soak network bench golden lint clients stories
 build:
 	$(GO) build -o bin/cairn ./cmd/cairn
 	ln -sf cairn bin/etcdctl
@@ -34,3 +34,5 @@ lint:
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@latest ./...
 clients:
 	test/clients/run.sh
+stories:
+	test/stories/run.sh

@@ -33,6 +33,8 @@ type rig struct {
 	fs   *vfs.Faults
 	eng  *mem.Engine
 	h    *Host
+	// Whom the host asks, if anybody.
+	others Others
 }
 
 func newRig(t *testing.T) *rig {
@@ -74,7 +76,7 @@ func (r *rig) start() {
 	require.NoError(r.t, err)
 	r.h, err = Start(Config{MemberID: cluster.ID(rec.Metadata.NodeID), ClusterID: 9, Name: "a", ClientURLs: []string{"http://a:2379"},
 		Version: "3.7.0", Tick: 100 * time.Millisecond, ElectionTicks: 10, PreVote: true, MaxRequestBytes: 1 << 20, DataDir: "d", FS: r.fs,
-		Machine: m, Log: log, Recovered: rec, Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)), Metrics: NewMetrics(prometheus.NewRegistry())})
+		Machine: m, Log: log, Recovered: rec, Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)), Metrics: NewMetrics(prometheus.NewRegistry()), Others: r.others})
 	require.NoError(r.t, err)
 }
 
@@ -225,6 +227,36 @@ func TestFailedMemberAmongOthersIsCutOff(t *testing.T) {
 		}
 		require.Zero(t, time.Since(began))
 		require.Zero(t, r.h.Leader())
+	})
+}
+
+// forgetful is a leader that has no lease.
+type forgetful struct{ Others }
+
+func (forgetful) Renew(context.Context, string, int64) (int64, error) { return 0, nil }
+
+func (forgetful) TimeToLive(context.Context, string, int64, bool) (*pb.LeaseTimeToLiveResponse, error) {
+	return nil, wire.ErrLeaseNotFound
+}
+
+// That the leader has no such lease is an answer, and no error.
+func TestFollowerLearnsThatALeaseIsNotThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := prepareRig(t, "a", "b", "c")
+		r.others = forgetful{}
+		r.start()
+		defer func() { require.NoError(t, r.h.Stop()) }()
+		lead := cluster.MemberID([]string{"http://b:2380"}, "test", 0)
+		require.NoError(t, r.h.Process(t.Context(), &raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), From: new(uint64(lead)),
+			To: new(uint64(r.h.MemberID())), Term: new(uint64(2)), Commit: new(uint64(0))}))
+		synctest.Wait()
+		require.Equal(t, lead, r.h.Leader())
+		_, known, err := r.h.Remaining(t.Context(), 7)
+		require.NoError(t, err)
+		require.False(t, known)
+		ttl, err := r.h.Renew(t.Context(), 7)
+		require.NoError(t, err)
+		require.Zero(t, ttl)
 	})
 }
 

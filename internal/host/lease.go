@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cairn-kv/cairn/internal/node"
@@ -64,7 +65,13 @@ func (h *Host) Renew(ctx context.Context, id int64) (ttlSeconds int64, err error
 // has only just become the leader.
 func (h *Host) awaitLease(ctx context.Context, id int64, limit time.Duration) (again bool, err error) {
 	if _, there := h.View().Leases.Get(id); !there && h.acts() {
-		return false, nil
+		// A follower that has applied the grant before this member may have told the holder of it.
+		if err := h.Read(ctx); err != nil {
+			return false, err
+		}
+		if _, there = h.View().Leases.Get(id); !there {
+			return false, nil
+		}
 	}
 	if h.now() > limit {
 		return false, wire.ErrTimeoutWaitAppliedIndex
@@ -79,6 +86,9 @@ func (h *Host) Remaining(ctx context.Context, id int64) (left time.Duration, kno
 			err := h.askLeader(ctx, func(ctx context.Context, url string) error {
 				r, err := h.cfg.Others.TimeToLive(ctx, url, id, false)
 				left, known = time.Duration(r.GetTTL())*time.Second, err == nil && r.GetTTL() >= 0
+				if errors.Is(err, wire.ErrLeaseNotFound) {
+					return nil
+				}
 				return err
 			})
 			return left, known, err

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Drives the built server with clients of other languages. A difference fails loudly; a client that cannot be installed
+# Drives the built server with clients that others made, of v3 and v2. A difference fails loudly; a client that cannot be installed
 # here is skipped with a line that says so.
 #
 #   test/clients/run.sh            builds the server of this tree
@@ -61,12 +61,37 @@ debian() { # module, package, program
 }
 debian etcd3 python3-etcd3 python_etcd3.py
 debian etcd3gw python3-etcd3gw python_etcd3gw.py
+debian etcd python3-etcd python_etcd.py
 
-if command -v npm >/dev/null && mkdir "$work/node" && cp node_etcd3.js "$work/node/" &&
-	(cd "$work/node" && echo '{"private":true}' >package.json && timeout 300 npm install --no-audit --no-fund --ignore-scripts etcd3@1.1.2 >/dev/null 2>&1); then
-	drive "npm etcd3" node "$work/node/node_etcd3.js"
+npm_package() { # package, version, program
+	if command -v npm >/dev/null && mkdir "$work/$1" && cp "$3" "$work/$1/" &&
+		(cd "$work/$1" && echo '{"private":true}' >package.json && timeout 300 npm install --no-audit --no-fund --ignore-scripts "$1@$2" >/dev/null 2>&1); then
+		drive "npm $1" node "$work/$1/$3"
+	else
+		echo "SKIP npm $1: npm is missing or cannot install it here"
+	fi
+}
+npm_package etcd3 1.1.2 node_etcd3.js
+npm_package node-etcd 7.0.0 node_etcd.js
+
+# The others want more than one member, and get members of their own.
+export CAIRN_BIN=$binary
+apart() { # name, command...: exit code 77 is a skip that has said why
+	local name=$1 code=0
+	shift
+	"$@" || code=$?
+	case $code in
+	0) ran=$((ran + 1)) ;;
+	77) ;;
+	*) fail "$name differs" ;;
+	esac
+}
+if (cd goclient2 && go mod download) >/dev/null 2>&1; then
+	(cd goclient2 && go vet . && go build -o "$work/goclient2" .) || fail "goclient2 does not build"
+	apart "Go client/v2" ./cluster.sh timeout 120 "$work/goclient2"
 else
-	echo "SKIP npm etcd3: npm is missing or cannot install it here"
+	echo "SKIP Go client/v2: its modules cannot be downloaded here"
 fi
+apart patroni ./patroni.sh
 
-echo "clients of other languages: $ran ran and agree"
+echo "clients that others made: $ran ran and agree"
