@@ -84,5 +84,3 @@ func (c *v2Client) do(stop func() bool, method, path string, form url.Values) *v
 	}
 	return nil
 }
-
-func never() bool { return false }
