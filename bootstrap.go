@@ -234,7 +234,10 @@ func (c *Config) joining(ctx context.Context, ask *peer.Client, listed map[strin
 		if ctx.Err() != nil || time.Now().After(until) {
 			break
 		}
-		time.Sleep(askAgainAfter) // it may just be starting
+		select {
+		case <-ctx.Done():
+		case <-time.After(askAgainAfter): // it may just be starting
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot fetch cluster info from peer urls: none of %s answers: %w", strings.Join(urls, ","), err)

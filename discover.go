@@ -2,17 +2,15 @@ package cairn
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 
 	"github.com/cairn-kv/cairn/client"
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/discovery"
+	"github.com/cairn-kv/cairn/internal/tlsfiles"
 )
 
 // discover asks who the first members are, if the options say where. The answer takes the place of --initial-cluster.
@@ -81,23 +79,11 @@ func (d *DiscoveryConfig) clientConfig() (client.Config, error) {
 	if d.Insecure && d.Cert == "" && d.CACert == "" {
 		return cfg, nil
 	}
-	cfg.TLS = &tls.Config{InsecureSkipVerify: d.SkipVerify, MinVersion: tls.VersionTLS12}
-	if d.CACert != "" {
-		pem, err := os.ReadFile(d.CACert)
-		if err != nil {
-			return cfg, fmt.Errorf("--discovery-cacert: %w", err)
-		}
-		cfg.TLS.RootCAs = x509.NewCertPool()
-		if !cfg.TLS.RootCAs.AppendCertsFromPEM(pem) {
-			return cfg, fmt.Errorf("--discovery-cacert: %s holds no certificate", d.CACert)
-		}
+	files, err := tlsfiles.Files{Cert: d.Cert, Key: d.Key, CA: d.CACert}.Config()
+	if err != nil {
+		return cfg, fmt.Errorf("--discovery-cert, --discovery-key, --discovery-cacert: %w", err)
 	}
-	if d.Cert != "" || d.Key != "" {
-		pair, err := tls.LoadX509KeyPair(d.Cert, d.Key)
-		if err != nil {
-			return cfg, fmt.Errorf("--discovery-cert: %w", err)
-		}
-		cfg.TLS.Certificates = []tls.Certificate{pair}
-	}
+	files.InsecureSkipVerify = d.SkipVerify
+	cfg.TLS = files
 	return cfg, nil
 }

@@ -13,9 +13,6 @@ import (
 	"github.com/cairn-kv/cairn/internal/v3rpc"
 )
 
-// keysPath is where the keys of the v2 API are.
-const keysPath = "/v2/keys"
-
 // web is everything that is served over HTTP/1.
 type web struct {
 	clients, metrics http.Handler
@@ -69,15 +66,15 @@ func (s *Server) v2(next http.Handler) (http.Handler, *v2http.Keys) {
 	members := v2http.NewMembers(s.host, s.host, auth, id)
 	stats := v2http.NewStats(s.host, s.host, s.appends, keys, s.cfg.Name, s.started)
 	for path, page := range map[string]http.Handler{
-		"/v2/auth/":        auth,
-		keysPath:           keys,
-		keysPath + "/":     keys,
-		"/v2/members":      members,
-		"/v2/members/":     members,
-		"/v2/machines":     v2http.Machines{Backend: s.host},
-		"/v2/stats/self":   stats,
-		"/v2/stats/leader": stats,
-		"/v2/stats/store":  stats,
+		"/v2/auth/":           auth,
+		v2http.KeysPath:       keys,
+		v2http.KeysPath + "/": keys,
+		"/v2/members":         members,
+		"/v2/members/":        members,
+		"/v2/machines":        v2http.Machines{Backend: s.host},
+		"/v2/stats/self":      stats,
+		"/v2/stats/leader":    stats,
+		"/v2/stats/store":     stats,
 	} {
 		router.Handle(path, page)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-kv/cairn/internal/gateway"
 	"github.com/cairn-kv/cairn/internal/lane"
+	"github.com/cairn-kv/cairn/internal/v2http"
 	"github.com/cairn-kv/cairn/internal/v3rpc"
 )
 
@@ -73,7 +74,7 @@ func (s *Server) serve(listeners, metrics []net.Listener) error {
 	for _, l := range listeners {
 		split := newSplitter(l)
 		if w.keys != nil {
-			split.lane = lane.New(lane.Config{Prefix: keysPath, Handler: w.keys, Logger: s.log, Pass: func(c net.Conn, read []byte) {
+			split.lane = lane.New(lane.Config{Prefix: v2http.KeysPath, Handler: w.keys, Logger: s.log, Pass: func(c net.Conn, read []byte) {
 				split.http.give(&sniffed{Conn: c, head: read})
 			}})
 			sv.lanes = append(sv.lanes, split.lane)

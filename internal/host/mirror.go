@@ -3,11 +3,9 @@ package host
 import (
 	"context"
 
+	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
-
-// mirrorPath is what a request of the v2 API sets that moves the mirror of its keys.
-const mirrorPath = "/3/mirror"
 
 // agreeOnMirror has the v2 keys mirrored as this member is configured, if it is. refused is why that was not possible the last
 // time: it is said once.
@@ -16,7 +14,7 @@ func (h *Host) agreeOnMirror(ctx context.Context, refused string) string {
 	if want == nil || *want == h.View().Mirror {
 		return ""
 	}
-	q := wire.V2Request{Method: wire.V2Put, Path: mirrorPath, Val: *want}
+	q := wire.V2Request{Method: wire.V2Put, Path: machine.MirrorRecord, Val: *want}
 	res, err := h.Propose(ctx, wire.KindV2, q.Append(nil))
 	if err == nil {
 		err = res.Err

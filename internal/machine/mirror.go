@@ -13,8 +13,8 @@ import (
 // The mirror shows the keys of the v2 tree under a prefix of the v3 keyspace: a change of the tree changes both in the same
 // entry. Nothing but the tree writes below the prefix. Which prefix it is is part of the state, so that all members agree.
 
-// mirrorRecord is the record that holds the prefix, and what a request has to set that changes it.
-const mirrorRecord = "/3/mirror"
+// MirrorRecord is the record that holds the prefix, and what a request has to set that changes it.
+const MirrorRecord = "/3/mirror"
 
 func mirrorRange(prefix string) wire.Range { return wire.Range{Lo: prefix + "/", Hi: prefix + "0"} }
 
@@ -23,7 +23,7 @@ func errMirrored(prefix string) error {
 }
 
 func openMirror(v *tree.View) string {
-	prefix, _ := v.Record(mirrorRecord)
+	prefix, _ := v.Record(MirrorRecord)
 	return prefix
 }
 
@@ -42,7 +42,7 @@ func (m *Machine) setMirror(prefix string) error {
 			return status.Errorf(codes.FailedPrecondition, "cairn: the v2 keys cannot be mirrored below %q: there are keys already", prefix+"/")
 		}
 	}
-	if err := m.tree.SetRecord(m.batch, tree.Change{Path: mirrorRecord, Value: prefix}, nil, tree.Condition{}); err != nil {
+	if err := m.tree.SetRecord(m.batch, tree.Change{Path: MirrorRecord, Value: prefix}, nil, tree.Condition{}); err != nil {
 		return err
 	}
 	if m.mirror != "" {

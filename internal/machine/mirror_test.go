@@ -34,7 +34,7 @@ func TestMirror(t *testing.T) {
 		require.NoError(t, v2(wire.V2Request{Method: wire.V2Put, Path: "/1" + path, Val: value}))
 	}
 	mirror := func(prefix string) error {
-		return v2(wire.V2Request{Method: wire.V2Put, Path: mirrorRecord, Val: prefix})
+		return v2(wire.V2Request{Method: wire.V2Put, Path: MirrorRecord, Val: prefix})
 	}
 	v3 := func(kind wire.Kind, q proto.Message) error {
 		b, err := proto.Marshal(q)

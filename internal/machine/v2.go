@@ -24,7 +24,7 @@ func (m *Machine) v2(q *wire.V2Request, r *Result) {
 }
 
 func (m *Machine) changeTree(q *wire.V2Request, r *Result) {
-	if q.Path == mirrorRecord && q.Method == wire.V2Put {
+	if q.Path == MirrorRecord && q.Method == wire.V2Put {
 		r.Err = m.setMirror(q.Val)
 		return
 	}

@@ -196,12 +196,9 @@ func (c *treeClient) compare(m *member, view *machine.View) {
 	}
 }
 
-// mirrorRecord is what a request sets that moves the mirror of the tree in the keyspace.
-const mirrorRecord = "/3/mirror"
-
 // moveMirror mirrors the tree below another prefix, or not at all.
 func (s *system) moveMirror(m *member) {
-	q := wire.V2Request{Method: wire.V2Put, Path: mirrorRecord, Val: pick(s.w, []string{"", "v2", "/m"})}
+	q := wire.V2Request{Method: wire.V2Put, Path: machine.MirrorRecord, Val: pick(s.w, []string{"", "v2", "/m"})}
 	m.enqueue(&ticket{data: m.command(wire.KindV2, q.Append(nil)), id: m.s.requests})
 }
 

@@ -29,8 +29,9 @@ type keyRequest struct {
 }
 
 const (
-	keysPrefix = "/v2/keys"
-	mostForm   = 10 << 20
+	// KeysPath is where the keys are.
+	KeysPath = "/v2/keys"
+	mostForm = 10 << 20
 	// mostTTL is the largest time to live that fits an expiration, in seconds; a larger one is refused (P-32).
 	mostTTL = 9_223_372_036
 )
@@ -169,7 +170,7 @@ func parseKeyRequest(r *http.Request, now func() time.Time) (*keyRequest, error)
 		return nil, err
 	}
 	at := now()
-	rest, ok := strings.CutPrefix(r.URL.Path, keysPrefix)
+	rest, ok := strings.CutPrefix(r.URL.Path, KeysPath)
 	if !ok {
 		return nil, invalid(codeInvalidForm, "incorrect key prefix")
 	}
