@@ -85,11 +85,14 @@ func TestExecWatch(t *testing.T) {
 		done := make(chan int)
 		go func() { done <- p.Run() }()
 		require.Eventually(t, func() bool { return strings.Count(out.String(), "\n") == 2 }, limit, poll, "%s %s", out, errs)
+		// The wait that is never answered has come: it cannot take an answer of the next round.
+		var asked []string
+		require.Eventually(t, func() bool { asked = append(asked, s.requests()...); return len(asked) == 4 }, limit, poll)
 		cancel()
 		require.Equal(t, 0, <-done)
 		require.ElementsMatch(t, []string{"set /d/a=1 @6 yes .", "delete /d/a= @8 yes .", ""}, strings.Split(out.String(), "\n"))
 		require.Equal(t, "Ignored dir /d/x change\n", errs.String())
-		require.Equal(t, "GET /v2/keys/d?recursive=true&wait=true&waitIndex=0", s.requests()[0])
+		require.Equal(t, "GET /v2/keys/d?recursive=true&wait=true&waitIndex=0", asked[0])
 	}
 	s.on("GET /v2/keys/d", at("set", "/d", "6", `,"value":"1"`))
 	r := run(t, s, "", "exec-watch", "--after-index", "3", "/d", "--", "/nonexistent/program")
