@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/grpc"
 
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/host"
@@ -45,6 +46,7 @@ type Server struct {
 	serving     *serving
 	peerServing *peerServing
 	heap        *heapTuner
+	secrets     secrets
 	tokens      token.Provider
 	passwords   *password.Checker
 	compact     *autoCompactor
@@ -88,16 +90,20 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 	}()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// The addresses come first: a member that nobody can reach should not touch its data.
-	listeners, err := listen(cfg.ListenClientURLs)
+	if s.secrets, err = cfg.openTLS(s.log); err != nil {
+		return nil, err
+	}
+	// Whoever can speak HTTP/1 gets that: HTTP/2 is for gRPC.
+	listeners, err := listen(cfg.ListenClientURLs, s.secrets.clients, "http/1.1", "h2")
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := listen(cfg.ListenMetricsURLs)
+	metrics, err := listen(cfg.ListenMetricsURLs, s.secrets.clients, "http/1.1")
 	if err != nil {
 		closeAll(listeners)
 		return nil, err
 	}
-	peers, err := listen(cfg.ListenPeerURLs)
+	peers, err := listen(cfg.ListenPeerURLs, s.secrets.peers, "http/1.1")
 	if err != nil {
 		closeAll(append(listeners, metrics...))
 		return nil, err
@@ -149,7 +155,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		walDir = filepath.Join(dir, "wal")
 	}
 	fresh := !wal.Exists(fs, walDir)
-	s.others = peer.NewClient(nil, askWithin)
+	s.others = peer.NewClient(s.secrets.peers.Client, askWithin)
 	begin := &origin{}
 	if fresh { // later on, the log tells, whatever the options are
 		if err := s.discover(ctx); err != nil {
@@ -227,7 +233,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		Version: Version, MaxRequestBytes: cfg.MaxRequestBytes, MaxTxnOps: cfg.MaxTxnOps, MaxStreams: cfg.MaxConcurrentStreams,
 		QuotaBytes: cfg.QuotaBackendBytes, ProgressInterval: cfg.WatchProgressInterval, ElectionTimeout: cfg.ElectionTimeout,
 		KeepaliveMinTime: cfg.KeepaliveMinTime, KeepaliveInterval: cfg.KeepaliveInterval, KeepaliveTimeout: cfg.KeepaliveTimeout,
-		Tokens: s.tokens, Passwords: s.passwords,
+		Tokens: s.tokens, Passwords: s.passwords, ClientCertAuth: cfg.ClientTLS.ClientCertAuth, Options: []grpc.ServerOption{grpc.Creds(newFromEntrance())},
 		Logger: s.log, Metrics: v3rpc.NewMetrics(s.registry, cfg.Metrics == metricsExtensive),
 	})
 	s.rpc.RegisterHealer(s)

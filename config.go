@@ -47,8 +47,13 @@ type Config struct {
 	LogLevel, LogFormat, LogOutputs string // LogOutputs is a comma list
 	Metrics                         string // extensive, or anything else for less
 
-	Discovery DiscoveryConfig
-	Proxy     ProxyConfig
+	ClientTLS, PeerTLS     TLSConfig // of what clients and members are served, and of what is dialed
+	CipherSuites           string    // of TLS 1.2, a comma list of names
+	TLSMinVersion          string    // TLS1.2 or TLS1.3
+	TLSMaxVersion          string    // the same, or "" for the highest
+	SelfSignedCertValidity int       // in years
+	Discovery              DiscoveryConfig
+	Proxy                  ProxyConfig
 
 	Logger *slog.Logger // nil makes one from the Log fields
 
@@ -67,6 +72,18 @@ type DiscoveryConfig struct {
 	Insecure, SkipVerify                                      bool
 	Cert, Key, CACert                                         string // files
 	User, Password                                            string // User may be name:password
+}
+
+// TLSConfig names the files of TLS, "" for none, and says what certificates have to be.
+type TLSConfig struct {
+	CertFile, KeyFile             string // to serve with
+	ClientCertFile, ClientKeyFile string // to dial with; the same if not given
+	TrustedCAFile                 string // whose certificates others have to show
+	CRLFile                       string // certificates that are revoked
+	ClientCertAuth                bool   // clients have to show certificates; for the client URLs: and are the user of that name
+	AutoTLS                       bool   // without files, serve with a certificate of one's own making
+	AllowedCNs, AllowedHostnames  string // comma lists
+	SkipClientSANVerification     bool   // a member may come from elsewhere than its certificate says
 }
 
 // note is a line for the log, which is not open yet while options are read.

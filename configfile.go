@@ -22,7 +22,7 @@ var sections = map[string]string{
 
 // spelled are the options that have another name inside a section.
 var spelled = map[string]string{
-	"allowed-hostname": "client-cert-allowed-hostname", "peer-allowed-cn": "peer-cert-allowed-cn", "peer-allowed-hostname": "peer-cert-allowed-hostname",
+	"allowed-hostname": "client-cert-allowed-hostname", "allowed-cn": "client-cert-allowed-cn", "peer-allowed-cn": "peer-cert-allowed-cn", "peer-allowed-hostname": "peer-cert-allowed-hostname",
 	"discovery-username": "discovery-user",
 }
 

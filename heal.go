@@ -51,7 +51,7 @@ func (s *Server) fetchImage(ctx context.Context, url string) (uint64, io.ReadClo
 		return 0, nil, err
 	}
 	req.Header.Set(clusterHeader, s.host.ClusterID().String())
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := s.others.Open(req)
 	if err != nil {
 		return 0, nil, err
 	}

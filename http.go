@@ -60,7 +60,7 @@ func (s *Server) web() (*web, error) {
 func (s *Server) v2(next http.Handler) (http.Handler, *v2http.Keys) {
 	id := s.host.ClusterID().String()
 	router := v2http.NewRouter(next)
-	auth := v2http.NewAuth(s.host, s.host, s.passwords, false, id, s.log)
+	auth := v2http.NewAuth(s.host, s.host, s.passwords, s.cfg.ClientTLS.ClientCertAuth, id, s.log)
 	keys := v2http.NewKeys(s.host, s.host, auth, id)
 	keys.Register(s.registry)
 	members := v2http.NewMembers(s.host, s.host, auth, id)

@@ -58,12 +58,13 @@ func TestEveryOptionTakesItsDefault(t *testing.T) {
 // A flag that is a switch in etcd does not swallow what follows it.
 func TestSwitchesTakeNoArgument(t *testing.T) {
 	for _, name := range []string{"pre-vote", "strict-reconfig-check", "initial-election-tick-advance", "enable-grpc-gateway", "enable-pprof", "memory-mlock",
-		"socket-reuse-address", "experimental-initial-corrupt-check", "discovery-insecure-transport", "peer-skip-client-san-verification", "snapshot", "v", "force-new-cluster"} {
+		"socket-reuse-address", "experimental-initial-corrupt-check", "discovery-insecure-transport", "peer-skip-client-san-verification", "snapshot", "v", "force-new-cluster",
+		"client-cert-auth", "peer-client-cert-auth", "auto-tls", "peer-auto-tls"} {
 		c, err := parse("--"+name, "--data-dir", "X")
 		require.NoError(t, err, name)
 		require.Equal(t, "X", c.DataDir, name)
 	}
-	for _, name := range []string{"client-cert-auth", "peer-client-cert-auth", "auto-tls", "peer-auto-tls", "unsafe-no-fsync",
+	for _, name := range []string{"unsafe-no-fsync",
 		"enable-log-rotation", "enable-distributed-tracing", "socket-reuse-port"} {
 		_, err := parse("--"+name, "--data-dir", "X")
 		require.ErrorContains(t, err, "--"+name+" is not supported: ")
@@ -122,7 +123,16 @@ func TestWhatIsRefused(t *testing.T) {
 		{"--listen-client-urls=http://:1 " + advertise, false, "expected IP in URL for binding (http://:1)"},
 		{"--listen-peer-urls=http://example.com:1", false, "--listen-peer-urls: expected IP in URL for binding"},
 		{"--listen-metrics-urls=http://example.com:1", false, "--listen-metrics-urls: expected IP in URL for binding"},
-		{"--listen-client-urls=https://127.0.0.1:1 " + advertise, false, "not supported: this server serves plain text only"},
+		{"--listen-client-urls=https://127.0.0.1:1 " + advertise, false, "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme"},
+		{"--listen-client-urls=unixs://x --cert-file=c " + advertise, false, "must be provided for client url unixs://x"},
+		{"--listen-peer-urls=https://127.0.0.1:1 --key-file=k --cert-file=c", false, "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url"},
+		{"--listen-metrics-urls=https://127.0.0.1:1", false, "must be provided for metrics url"},
+		{"--tls-min-version=TLS1.1", false, `unexpected TLS version "TLS1.1" (must be one of: TLS1.2, TLS1.3, or empty)`},
+		{"--tls-max-version=3", false, `unexpected TLS version "3"`},
+		{"--tls-min-version=TLS1.3 --tls-max-version=TLS1.2", false, "min version (TLS1.3) is greater than max version (TLS1.2)"},
+		{"--tls-min-version=TLS1.3 --cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA", false, "cipher suites cannot be configured when only TLS1.3 is enabled"},
+		{"--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,ROT13", false, `unexpected TLS cipher suite "ROT13"`},
+		{"--auto-tls --self-signed-cert-validity=0", false, "--self-signed-cert-validity must be >0 (set to 0)"},
 		{"--listen-client-urls=http://127.0.0.1:1", false, "--advertise-client-urls is required when --listen-client-urls is set explicitly"},
 		{"--advertise-client-urls=http://:1", false, "--advertise-client-urls: unexpected empty host (http://:1)"},
 		{"--initial-advertise-peer-urls=http://:1", false, "--initial-advertise-peer-urls: unexpected empty host (http://:1)"},
@@ -141,8 +151,6 @@ func TestWhatIsRefused(t *testing.T) {
 		{"--auto-compaction-retention=1d", false, "error parsing CompactionRetention"},
 		{"--auto-compaction-mode=revision --auto-compaction-retention=1h", false, "error parsing CompactionRetention"},
 
-		{"--cert-file=c.pem", false, "--cert-file is not supported: this server serves plain text only"},
-		{"--peer-cert-allowed-cn=x", false, "--peer-cert-allowed-cn is not supported: this server serves plain text only"},
 		{"--discovery-token=t", false, "both --discovery-token and --discovery-endpoints must be set"},
 		{"--discovery-token=t --discovery-endpoints=a,,b", false, "--discovery-endpoints must not contain empty endpoints"},
 		// D-30
@@ -226,7 +234,7 @@ func TestVariables(t *testing.T) {
 		"ETCD_INITIAL_CLUSTER_STATE=old":     "unexpected clusterState",
 		"ETCD_LISTEN_CLIENT_URLS=http://x:1": "--advertise-client-urls is required",
 		"ETCD_EXPERIMENTAL_MAX_LEARNERS=2":   "conflicting environment variable",
-		"ETCD_CERT_FILE=c":                   "ETCD_CERT_FILE is not supported",
+		"ETCD_UNSAFE_NO_FSYNC=true":          "ETCD_UNSAFE_NO_FSYNC is not supported",
 		"ETCD_CONFIG_FILE=/does/not/exist":   "no such file",
 	} {
 		_, err := check([]string{"--name=x", "--max-learners=2"}, []string{env})
@@ -270,9 +278,9 @@ initial-cluster-state: ""
 listen-client-urls: http://127.0.0.1:1,http://127.0.0.1:2
 advertise-client-urls: http://127.0.0.1:1
 log-outputs: [stderr, stdout]
-cipher-suites: []
-client-transport-security: {client-cert-auth: false, cert-file: ""}
-peer-transport-security:
+cipher-suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]
+client-transport-security: {client-cert-auth: true, cert-file: "", trusted-ca-file: ca.pem, allowed-cn: [x], client-cert-file: c.pem}
+peer-transport-security: {cert-file: p.pem, key-file: k.pem, auto-tls: true, allowed-hostname: [a, b], skip-client-san-verification: true}
 socket-options: {reuse-address: true}
 wings: 2
 `, "--name=flag", "--client-cert-auth", "--max-txn-ops=7")
@@ -287,26 +295,27 @@ wings: 2
 	require.Equal(t, "stderr,stdout", c.LogOutputs)
 	require.Len(t, c.ListenClientURLs, 2)
 	require.Equal(t, 128, c.MaxTxnOps, "flags are ignored beside a file")
+	require.Equal(t, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", c.CipherSuites)
+	require.Equal(t, TLSConfig{ClientCertAuth: true, TrustedCAFile: "ca.pem", AllowedCNs: "x", ClientCertFile: "c.pem"}, c.ClientTLS)
+	require.Equal(t, TLSConfig{CertFile: "p.pem", KeyFile: "k.pem", AutoTLS: true, AllowedHostnames: "a,b", SkipClientSANVerification: true}, c.PeerTLS)
+	require.Contains(t, c.said(), "scheme is http or unix while key and cert files are present")
 	require.Contains(t, c.said(), "will be ignored if provided")
 	require.Contains(t, c.said(), "unrecognized key in the configuration file [key wings]")
 	require.NotContains(t, c.said(), "ETCD_WINGS")
 	for text, want := range map[string]string{
-		"grpc-keepalive-interval: 10m":                      "a duration is given in nanoseconds",
-		"heartbeat-interval: fast":                          "a whole number from 0 to 2147483647 is expected",
-		"pre-vote: perhaps":                                 "true or false is expected",
-		"name: {a: b}":                                      "name: a single value is expected",
-		"- name":                                            "cannot unmarshal",
-		"name: [":                                           "yaml: ",
-		"name: a\nname: b":                                  "already defined",
-		"initial-cluster-state: old":                        `unexpected clusterState "old"`,
-		"listen-client-urls: http://127.0.0.1:1":            "--advertise-client-urls is required",
-		"client-transport-security: {cert-file: c.pem}":     "client-transport-security: cert-file is not supported: this server serves plain text only",
-		"peer-transport-security: {client-cert-auth: true}": "peer-transport-security: client-cert-auth is not supported",
-		"peer-transport-security: {allowed-cn: [a, b]}":     "allowed-cn is not supported",
-		"client-transport-security: yes please":             "client-transport-security holds keys of its own",
-		"discovery-config: {client: {endpoints: [a]}}":      "both --discovery-token and --discovery-endpoints must be set",
-		"socket-options: {reuse-port: true}":                "reuse-port is not supported",
-		"log-level: loud":                                   "unrecognized level",
+		"grpc-keepalive-interval: 10m":                 "a duration is given in nanoseconds",
+		"heartbeat-interval: fast":                     "a whole number from 0 to 2147483647 is expected",
+		"pre-vote: perhaps":                            "true or false is expected",
+		"name: {a: b}":                                 "name: a single value is expected",
+		"- name":                                       "cannot unmarshal",
+		"name: [":                                      "yaml: ",
+		"name: a\nname: b":                             "already defined",
+		"initial-cluster-state: old":                   `unexpected clusterState "old"`,
+		"listen-client-urls: http://127.0.0.1:1":       "--advertise-client-urls is required",
+		"client-transport-security: yes please":        "client-transport-security holds keys of its own",
+		"discovery-config: {client: {endpoints: [a]}}": "both --discovery-token and --discovery-endpoints must be set",
+		"socket-options: {reuse-port: true}":           "reuse-port is not supported",
+		"log-level: loud":                              "unrecognized level",
 	} {
 		_, err := read(text)
 		require.ErrorContains(t, err, want, text)

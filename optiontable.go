@@ -4,12 +4,10 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 )
 
 const (
-	noTLS      = "this server serves plain text only"
 	noRotation = "let a tool such as logrotate do it, with copytruncate"
 	noTracing  = "requests are not traced"
 )
@@ -72,8 +70,31 @@ func options() []option {
 		ignoredDuration("raft-read-timeout", "5s"), ignoredDuration("raft-write-timeout", "5s"),
 		ignoredText("v2-deprecation", ""),
 		ignoredBool("socket-reuse-address", "false"),
-		ignoredText("cipher-suites", ""), ignoredText("tls-min-version", "TLS1.2"), ignoredText("tls-max-version", ""), ignoredNumber("self-signed-cert-validity", "1"),
-		ignoredBool("peer-skip-client-san-verification", "false"),
+		text("cert-file", "", "File of the certificate that clients are served with.", func(c *Config) *string { return &c.ClientTLS.CertFile }),
+		text("key-file", "", "File of its key.", func(c *Config) *string { return &c.ClientTLS.KeyFile }),
+		boolean("client-cert-auth", "false", "Clients have to show a certificate; its common name is a user's.", func(c *Config) *bool { return &c.ClientTLS.ClientCertAuth }),
+		text("trusted-ca-file", "", "File of the CAs whose certificates clients have to show.", func(c *Config) *string { return &c.ClientTLS.TrustedCAFile }),
+		text("client-cert-file", "", "File of the certificate that a proxy shows to members; --cert-file if not given.", func(c *Config) *string { return &c.ClientTLS.ClientCertFile }),
+		text("client-key-file", "", "File of its key.", func(c *Config) *string { return &c.ClientTLS.ClientKeyFile }),
+		text("client-crl-file", "", "File of the certificates of clients that are revoked.", func(c *Config) *string { return &c.ClientTLS.CRLFile }),
+		text("client-cert-allowed-hostname", "", "Host names of which clients' certificates need one.", func(c *Config) *string { return &c.ClientTLS.AllowedHostnames }),
+		text("client-cert-allowed-cn", "", "Common names of which clients' certificates need one.", func(c *Config) *string { return &c.ClientTLS.AllowedCNs }),
+		boolean("auto-tls", "false", "Serve clients with a certificate of the member's own making, if none is given.", func(c *Config) *bool { return &c.ClientTLS.AutoTLS }),
+		text("peer-cert-file", "", "File of the certificate that members show each other.", func(c *Config) *string { return &c.PeerTLS.CertFile }),
+		text("peer-key-file", "", "File of its key.", func(c *Config) *string { return &c.PeerTLS.KeyFile }),
+		boolean("peer-client-cert-auth", "false", "Members have to show a certificate.", func(c *Config) *bool { return &c.PeerTLS.ClientCertAuth }),
+		text("peer-trusted-ca-file", "", "File of the CAs whose certificates members have to show.", func(c *Config) *string { return &c.PeerTLS.TrustedCAFile }),
+		text("peer-client-cert-file", "", "File of the certificate to dial other members with; --peer-cert-file if not given.", func(c *Config) *string { return &c.PeerTLS.ClientCertFile }),
+		text("peer-client-key-file", "", "File of its key.", func(c *Config) *string { return &c.PeerTLS.ClientKeyFile }),
+		text("peer-crl-file", "", "File of the certificates of members that are revoked.", func(c *Config) *string { return &c.PeerTLS.CRLFile }),
+		text("peer-cert-allowed-cn", "", "Common names of which members' certificates need one.", func(c *Config) *string { return &c.PeerTLS.AllowedCNs }),
+		text("peer-cert-allowed-hostname", "", "Host names of which members' certificates need one.", func(c *Config) *string { return &c.PeerTLS.AllowedHostnames }),
+		boolean("peer-skip-client-san-verification", "false", "Do not check that a member is where its certificate says.", func(c *Config) *bool { return &c.PeerTLS.SkipClientSANVerification }),
+		boolean("peer-auto-tls", "false", "Serve members with a certificate of the member's own making, if none is given.", func(c *Config) *bool { return &c.PeerTLS.AutoTLS }),
+		number("self-signed-cert-validity", "1", "Years that certificates of the member's own making are good for.", func(c *Config) *int { return &c.SelfSignedCertValidity }),
+		text("cipher-suites", "", "Cipher suites of TLS 1.2, by the names of Go and the IANA.", func(c *Config) *string { return &c.CipherSuites }),
+		text("tls-min-version", "TLS1.2", "TLS1.2 or TLS1.3.", func(c *Config) *string { return &c.TLSMinVersion }),
+		text("tls-max-version", "", "TLS1.2, TLS1.3, or empty for the highest.", func(c *Config) *string { return &c.TLSMaxVersion }),
 		text("discovery", "", "URL of a token in the v2 key space of another cluster, where the first members register.", func(c *Config) *string { return &c.Discovery.URL }),
 		text("discovery-proxy", "", "HTTP proxy for that traffic.", func(c *Config) *string { return &c.Discovery.Proxy }),
 		word("discovery-fallback", "", "exit or, with --discovery alone and then the default, proxy: what to do when the cluster is full.", checkFallback, func(c *Config) *string { return &c.Discovery.Fallback }),
@@ -106,18 +127,6 @@ func options() []option {
 	}
 	for _, name := range []string{"address", "service-name", "instance-id", "sampling-rate"} {
 		opts = append(opts, ignoredText("distributed-tracing-"+name, ""))
-	}
-	for _, of := range []string{"", "peer-"} {
-		for _, name := range []string{"cert-file", "key-file", "trusted-ca-file", "client-cert-file", "client-key-file", "crl-file", "client-cert-allowed-hostname", "cert-allowed-cn", "cert-allowed-hostname"} {
-			if of == "" && strings.HasPrefix(name, "cert-allowed") || of != "" && name == "client-cert-allowed-hostname" {
-				continue
-			}
-			if of == "" && name == "crl-file" {
-				name = "client-crl-file"
-			}
-			opts = append(opts, refused(of+name, "", noTLS))
-		}
-		opts = append(opts, refusedBool(of+"client-cert-auth", noTLS), refusedBool(of+"auto-tls", noTLS))
 	}
 	return append(opts, formerOptions(opts)...)
 }

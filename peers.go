@@ -21,7 +21,7 @@ func (s *Server) connect(h *host.Host) host.Transport {
 	s.peers = peer.New(peer.Config{
 		ID: h.MemberID(), ClusterID: h.ClusterID(), PeerURLs: urlStrings(s.cfg.InitialAdvertisePeerURLs),
 		Version: Version, MinClusterVersion: minClusterVersion, Raft: h, Member: asked{s},
-		DialTimeout: time.Second + s.cfg.ElectionTimeout, Logger: s.log, Metrics: peer.NewMetrics(s.registry),
+		TLS: s.secrets.peers.Client, DialTimeout: time.Second + s.cfg.ElectionTimeout, Logger: s.log, Metrics: peer.NewMetrics(s.registry),
 	})
 	return s.peers
 }

@@ -86,7 +86,8 @@ type Proxy struct {
 	others   *peer.Client
 	forward  *proxy.Proxy
 	web      *webServer
-	ls       []net.Listener
+	secrets  secrets
+	ls       []*entrance
 	wg       sync.WaitGroup
 	once     sync.Once
 	done     chan struct{}
@@ -102,9 +103,11 @@ func StartProxy(ctx context.Context, cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{cfg: cfg, log: log, logFiles: files, done: make(chan struct{}), others: peer.NewClient(nil, askWithin)}
+	p := &Proxy{cfg: cfg, log: log, logFiles: files, done: make(chan struct{})}
 	if err := p.start(ctx); err != nil {
-		p.others.Close()
+		if p.others != nil {
+			p.others.Close()
+		}
 		closeAll(p.ls)
 		closeAll(files)
 		return nil, err
@@ -113,7 +116,11 @@ func StartProxy(ctx context.Context, cfg Config) (*Proxy, error) {
 }
 
 func (p *Proxy) start(ctx context.Context) (err error) {
-	if p.ls, err = listen(p.cfg.ListenClientURLs); err != nil {
+	if p.secrets, err = p.cfg.openTLS(p.log); err != nil {
+		return err
+	}
+	p.others = peer.NewClient(p.secrets.peers.Client, askWithin)
+	if p.ls, err = listen(p.cfg.ListenClientURLs, p.secrets.clients, "http/1.1"); err != nil {
 		return err
 	}
 	file := filepath.Join(p.cfg.proxyDir(), "cluster")
@@ -129,10 +136,14 @@ func (p *Proxy) start(ctx context.Context) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	o := p.cfg.Proxy
+	towards := p.secrets.peers
+	if p.cfg.ClientTLS.dials() {
+		towards = p.secrets.clients
+	}
 	p.forward, err = proxy.New(ctx, proxy.Config{
 		Peers: peers, File: file, Ask: p.ask, ReadOnly: o.Mode == proxyReadOnly, Own: append(urlStrings(p.cfg.ListenClientURLs), p.listening()...),
 		FailureWait: o.FailureWait, RefreshInterval: o.RefreshInterval,
-		DialTimeout: o.DialTimeout, WriteTimeout: o.WriteTimeout, ReadTimeout: o.ReadTimeout, Registry: registry, Logger: p.log,
+		TLS: towards.Client, DialTimeout: o.DialTimeout, WriteTimeout: o.WriteTimeout, ReadTimeout: o.ReadTimeout, Registry: registry, Logger: p.log,
 	})
 	if err != nil {
 		return err
@@ -146,7 +157,7 @@ func (p *Proxy) start(ctx context.Context) (err error) {
 	for _, l := range p.ls {
 		p.log.Info("forwarding client requests", "address", l.Addr().String(), "mode", o.Mode)
 		p.wg.Go(func() {
-			if err := p.web.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := l.feed(p.web); !errors.Is(err, net.ErrClosed) {
 				p.once.Do(func() {
 					p.err = err
 					close(p.done)
@@ -160,7 +171,7 @@ func (p *Proxy) start(ctx context.Context) (err error) {
 // listening are the addresses as URLs: an option may have asked for any port.
 func (p *Proxy) listening() (out []string) {
 	for _, l := range p.ls {
-		out = append(out, "http://"+l.Addr().String())
+		out = append(out, l.URL())
 	}
 	return out
 }
@@ -226,6 +237,7 @@ const proxyStopWithin = time.Second
 func (p *Proxy) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), proxyStopWithin)
 	defer cancel()
+	closeAll(p.ls)
 	p.web.shutdown(ctx)
 	p.wg.Wait()
 	p.forward.Close()

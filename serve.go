@@ -4,15 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"net/url"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cairn-kv/cairn/internal/gateway"
@@ -23,8 +20,8 @@ import (
 
 // serving is the listeners of a member: each takes gRPC and HTTP/1 on one port.
 type serving struct {
-	listeners []net.Listener // of clients
-	metrics   []net.Listener
+	listeners []*entrance // of clients
+	metrics   []*entrance
 	http      *webServer
 	lanes     []*lane.Server // of the same connections, for what is plain
 	scrapes   *webServer     // of the metrics listeners
@@ -36,32 +33,8 @@ type serving struct {
 	err       error
 }
 
-// listen binds the addresses of the URLs.
-func listen(urls []url.URL) ([]net.Listener, error) {
-	var out []net.Listener
-	for _, u := range urls {
-		network, addr := "tcp", u.Host
-		switch u.Scheme {
-		case "http":
-		case "unix":
-			network, addr = "unix", u.Host+u.Path
-			_ = os.Remove(addr)
-		default:
-			closeAll(out)
-			return nil, fmt.Errorf("cairn: cannot listen on %s: scheme %q is not supported", u.String(), u.Scheme)
-		}
-		l, err := net.Listen(network, addr)
-		if err != nil {
-			closeAll(out)
-			return nil, fmt.Errorf("cairn: cannot listen on %s: %w", u.String(), err)
-		}
-		out = append(out, l)
-	}
-	return out, nil
-}
-
 // serve takes the listeners over.
-func (s *Server) serve(listeners, metrics []net.Listener) error {
+func (s *Server) serve(listeners, metrics []*entrance) error {
 	w, err := s.web()
 	if err != nil {
 		closeAll(append(listeners, metrics...))
@@ -75,18 +48,23 @@ func (s *Server) serve(listeners, metrics []net.Listener) error {
 		split := newSplitter(l)
 		if w.keys != nil {
 			split.lane = lane.New(lane.Config{Prefix: v2http.KeysPath, Handler: w.keys, Logger: s.log, Pass: func(c net.Conn, read []byte) {
-				split.http.give(&sniffed{Conn: c, head: read})
+				split.http.give(withHead(c, read))
 			}})
 			sv.lanes = append(sv.lanes, split.lane)
 		}
-		s.log.Info("serving client traffic insecurely; this is strongly discouraged!", "traffic", "grpc+http", "address", l.Addr().String())
+		if l.plain {
+			s.log.Info("serving client traffic insecurely; this is strongly discouraged!", "traffic", "grpc+http", "address", l.Addr().String())
+		}
+		if l.secure != nil {
+			s.log.Info("serving client traffic securely", "traffic", "grpc+http", "address", l.Addr().String())
+		}
 		sv.run(func() error { return s.rpc.Serve(split.grpc) })
 		sv.run(func() error { return sv.http.Serve(split.http) })
 		sv.run(split.run)
 	}
 	for _, l := range metrics {
 		s.log.Info("serving metrics", "address", l.Addr().String())
-		sv.run(func() error { return sv.scrapes.Serve(l) })
+		sv.run(func() error { return l.feed(sv.scrapes) })
 	}
 	if w.gateway != nil {
 		sv.run(func() error { return s.rpc.Serve(w.gateway.Listener()) })
@@ -125,6 +103,7 @@ func (sv *serving) stop(rpc *v3rpc.Server, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	closeAll(sv.listeners)
+	closeAll(sv.metrics)
 	rpc.EndStreams() // those of the gateway as well
 	sv.endWaits()
 	for _, l := range sv.lanes {
@@ -142,7 +121,7 @@ func (sv *serving) stop(rpc *v3rpc.Server, limit time.Duration) {
 
 // splitter hands the connections of one listener to gRPC or to HTTP/1, by their first bytes.
 type splitter struct {
-	net.Listener
+	*entrance
 	grpc, http *queueListener
 	lane       *lane.Server // nil if there is none
 }
@@ -156,28 +135,21 @@ const (
 	acceptQueue = 128
 )
 
-func newSplitter(l net.Listener) *splitter {
-	return &splitter{Listener: l, grpc: newQueueListener(l.Addr()), http: newQueueListener(l.Addr())}
+func newSplitter(e *entrance) *splitter {
+	return &splitter{entrance: e, grpc: newQueueListener(e.Addr()), http: newQueueListener(e.Addr())}
 }
 
 func (s *splitter) run() error {
 	defer s.grpc.Close()
 	defer s.http.Close()
-	for {
-		c, err := s.Accept()
-		if err != nil {
-			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
-				time.Sleep(10 * time.Millisecond) // out of file descriptors: some will come back
-				continue
-			}
-			return err
-		}
-		go s.sniff(c)
-	}
+	return s.entrance.run(s.sniff)
 }
 
-func (s *splitter) sniff(c net.Conn) {
-	_ = c.SetReadDeadline(time.Now().Add(sniffWithin))
+// sniff finds out where a connection goes.
+func (s *splitter) sniff(c net.Conn) (func(), error) {
+	if err := c.SetReadDeadline(time.Now().Add(sniffWithin)); err != nil {
+		return nil, err
+	}
 	r := bufio.NewReaderSize(c, sniffBuffer)
 	b, err := r.Peek(sniffBytes)
 	http2 := err == nil && string(b) == preface[:sniffBytes]
@@ -185,19 +157,17 @@ func (s *splitter) sniff(c net.Conn) {
 		err = awaitSettings(r)
 	}
 	if err != nil {
-		_ = c.Close()
-		return
+		return nil, err
 	}
-	_ = c.SetReadDeadline(time.Time{})
 	head, _ := r.Peek(r.Buffered())
+	to := func() { s.http.give(withHead(c, head)) }
 	switch {
 	case http2:
-		s.grpc.give(&sniffed{Conn: c, head: bytes.Clone(head)})
+		to = func() { s.grpc.give(withHead(c, head)) }
 	case s.lane != nil:
-		s.lane.Serve(c, head)
-	default:
-		s.http.give(&sniffed{Conn: c, head: bytes.Clone(head)})
+		to = func() { s.lane.Serve(c, head) }
 	}
+	return to, c.SetReadDeadline(time.Time{})
 }
 
 // awaitSettings waits for the first frame of an HTTP/2 client. A gRPC server neither stops nor stops gracefully while
@@ -219,6 +189,23 @@ func awaitSettings(r *bufio.Reader) error {
 type sniffed struct {
 	net.Conn
 	head []byte
+}
+
+// sniffedTLS tells servers who is at the other side.
+type sniffedTLS struct {
+	sniffed
+	state tls.ConnectionState
+}
+
+func (c *sniffedTLS) ConnectionState() tls.ConnectionState { return c.state }
+
+// withHead is a connection of which head was read already.
+func withHead(c net.Conn, head []byte) net.Conn {
+	s := sniffed{Conn: c, head: bytes.Clone(head)}
+	if t, ok := c.(*tls.Conn); ok {
+		return &sniffedTLS{s, t.ConnectionState()}
+	}
+	return &s
 }
 
 // CloseWrite lets net/http answer who is still sending, before it closes.
@@ -276,24 +263,29 @@ func (l *queueListener) Addr() net.Addr { return l.addr }
 
 // peerServing is the listeners that other members connect to.
 type peerServing struct {
-	http    *webServer
-	handler atomic.Pointer[http.Handler] // nil while the member starts
-	wg      sync.WaitGroup
-	ls      []net.Listener
+	http     *webServer
+	handler  atomic.Pointer[http.Handler] // nil while the member starts
+	stopping atomic.Bool
+	wg       sync.WaitGroup
+	ls       []*entrance
 }
 
 // servePeers takes the listeners over. Until others are let in they are told that this member is starting: members that are
 // started together would wait for each other's answers.
-func (s *Server) servePeers(ls []net.Listener) {
+func (s *Server) servePeers(ls []*entrance) {
 	p := &peerServing{ls: ls}
 	p.http = newWebServer(p, s.log)
 	s.peerServing = p
 	for _, l := range ls {
-		s.log.Info("serving peer traffic insecurely", "address", l.Addr().String())
+		msg := "serving peer traffic"
+		if l.plain {
+			msg = "serving peer traffic insecurely"
+		}
+		s.log.Info(msg, "address", l.Addr().String())
 		p.wg.Add(1)
 		go func() {
 			defer p.wg.Done()
-			if err := p.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := l.feed(p.http); !p.stopping.Load() {
 				s.log.Error("serving peers has ended", "address", l.Addr().String(), "error", err.Error())
 			}
 		}()
@@ -313,6 +305,8 @@ func (p *peerServing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // stop ends what peers are being told. The transport has ended its streams before.
 func (p *peerServing) stop() error {
+	p.stopping.Store(true)
+	closeAll(p.ls)
 	err := p.http.Close()
 	p.wg.Wait()
 	return err

@@ -48,14 +48,13 @@ func urlStrings(us []url.URL) (out []string) {
 	return out
 }
 
+func isSecure(u url.URL) bool { return u.Scheme == "https" || u.Scheme == "unixs" }
+
 func isTCP(u url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }
 
 // checkListen refuses what cannot be bound, or would be bound otherwise than its URL says.
 func checkListen(flag string, us []url.URL) error {
 	for _, u := range us {
-		if u.Scheme == "https" || u.Scheme == "unixs" {
-			return fmt.Errorf("--%s has %s: not supported: %s", flag, u.String(), noTLS)
-		}
 		if host := u.Hostname(); isTCP(u) && host != "localhost" && net.ParseIP(host) == nil {
 			return fmt.Errorf("--%s: expected IP in URL for binding (%s)", flag, u.String())
 		}

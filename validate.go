@@ -44,7 +44,7 @@ func (c *Config) Validate() error {
 	if err := checkClusterState(c.InitialClusterState); err != nil {
 		return err
 	}
-	if err := c.validateDiscovery(); err != nil {
+	if err := cmp.Or(c.validateDiscovery(), c.validateTLS()); err != nil {
 		return err
 	}
 	switch {

@@ -3,6 +3,7 @@ package lane
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -46,6 +47,10 @@ func newConn(s *Server, nc net.Conn, read []byte) *conn {
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.req = (&http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: nc.RemoteAddr().String(), URL: &c.url,
 		Header: http.Header{}}).WithContext(c.ctx)
+	if s, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		state := s.ConnectionState()
+		c.req.TLS = &state
+	}
 	c.w = answer{c: c, header: http.Header{}}
 	return c
 }

@@ -30,13 +30,17 @@ type Client struct {
 	timeout time.Duration
 }
 
-// NewClient makes a client. The timeout bounds each question, along with its context.
-func NewClient(tls *tls.Config, timeout time.Duration) *Client {
+// NewClient makes a client that dials with what tls gives it for each connection. The timeout bounds each question, along with
+// its context.
+func NewClient(tls func() *tls.Config, timeout time.Duration) *Client {
 	return &Client{newRoad(roadConfig{tls: tls, dial: timeout, write: timeout, reuse: true}), timeout}
 }
 
 // Close ends idle connections.
 func (c *Client) Close() { c.road.close() }
+
+// Open asks for what may be long. The answer ends with the context; whoever gets one closes its body.
+func (c *Client) Open(req *http.Request) (*http.Response, error) { return c.road.RoundTrip(req) }
 
 // answer is what a member has answered.
 type answer struct {

@@ -12,12 +12,14 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/cairn-kv/cairn/internal/tlsfiles"
 )
 
 const (
 	// keepAlive is how often TCP asks whether an idle connection lives.
 	keepAlive = 30 * time.Second
-	// handshakeWithin bounds a TLS handshake.
+	// handshakeWithin bounds a TLS handshake behind an HTTP proxy.
 	handshakeWithin = 10 * time.Second
 	// maxHead bounds the head of an answer, in bytes.
 	maxHead = 64 << 10
@@ -28,7 +30,7 @@ type road struct{ tcp, unix *http.Transport }
 
 // roadConfig tells roads apart.
 type roadConfig struct {
-	tls         *tls.Config
+	tls         func() *tls.Config // for one connection, nil for what Go does by itself
 	dial        time.Duration
 	read, write time.Duration // longest time without a byte; 0 for none
 	reuse       bool          // keep connections for the next request
@@ -39,21 +41,28 @@ type roadConfig struct {
 func newRoad(c roadConfig) *road {
 	dialer := &net.Dialer{Timeout: c.dial, KeepAlive: keepAlive}
 	transport := func(network string) *http.Transport {
+		dial := func(ctx context.Context, _, addr string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &timedConn{Conn: conn, read: c.read, write: c.write}, nil
+		}
 		t := &http.Transport{
-			Proxy: http.ProxyFromEnvironment,
-			DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-				conn, err := dialer.DialContext(ctx, network, addr)
-				if err != nil {
-					return nil, err
-				}
-				return &timedConn{Conn: conn, read: c.read, write: c.write}, nil
-			},
+			Proxy: http.ProxyFromEnvironment, DialContext: dial,
 			TLSHandshakeTimeout: handshakeWithin, ResponseHeaderTimeout: c.answer,
 			MaxIdleConnsPerHost: -1, DisableCompression: true, ReadBufferSize: c.readBuffer, MaxResponseHeaderBytes: maxHead,
 		}
 		if c.tls != nil {
-			t.TLSClientConfig = c.tls.Clone()
-			t.TLSClientConfig.NextProtos = []string{"http/1.1"} // whatever it offers as a server
+			t.DialTLSContext = func(ctx context.Context, _, addr string) (net.Conn, error) {
+				conn, err := dial(ctx, network, addr)
+				if err != nil {
+					return nil, err
+				}
+				return tlsfiles.Secure(ctx, conn, c.tls(), addr)
+			}
+			t.TLSClientConfig = c.tls() // behind an HTTP proxy
+			t.TLSClientConfig.NextProtos = []string{"http/1.1"}
 		}
 		if c.reuse {
 			t.MaxIdleConnsPerHost, t.IdleConnTimeout = postWorkers, time.Minute

@@ -38,7 +38,7 @@ type Config struct {
 
 	Raft   Raft
 	Member Member
-	TLS    *tls.Config // for dialing; nil without
+	TLS    func() *tls.Config // for dialing once, which may change it; nil for what Go does by itself
 
 	// DialTimeout is 2 s if it is zero: etcd's is 1 s and the election timeout, which is 1 s by default.
 	DialTimeout time.Duration

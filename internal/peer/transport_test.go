@@ -531,7 +531,7 @@ func TestTLS(t *testing.T) {
 		require.NoError(t, err)
 		m.t.Stop()
 		m.url = "https://" + l.Addr().String()
-		m.start(func(c *Config) { c.TLS = both })
+		m.start(func(c *Config) { c.TLS = both.Clone })
 		go func() { _ = m.srv.Serve(l) }()
 	}
 	connect(t, a, b)
@@ -542,7 +542,7 @@ func TestTLS(t *testing.T) {
 	}
 	a.t.SendSnapshot(snapshotTo(2), func(w io.Writer) error { _, err := w.Write(make([]byte, 1<<20)); return err }, 1<<20)
 	b.await(len(msgs) + 1)
-	c := NewClient(both, 5*time.Second)
+	c := NewClient(both.Clone, 5*time.Second)
 	defer c.Close()
 	_, _, err = c.Version(t.Context(), b.url)
 	require.NoError(t, err)

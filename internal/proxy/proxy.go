@@ -7,6 +7,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type Config struct {
 	// Ask asks a peer who the members are.
 	Ask func(ctx context.Context, peerURL string) (clientURLs, peerURLs []string, err error)
 
+	TLS             func() *tls.Config // to dial a member with once, which may change it; nil for what Go does by itself
 	ReadOnly        bool
 	FailureWait     time.Duration // that an endpoint stays out after a failure
 	RefreshInterval time.Duration // between two questions

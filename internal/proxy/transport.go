@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cairn-kv/cairn/internal/tlsfiles"
 )
 
 const (
@@ -17,16 +19,24 @@ const (
 
 func newTransport(cfg Config) *http.Transport {
 	d := &net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: aliveEvery}
-	return &http.Transport{
-		MaxIdleConnsPerHost: idleEach, IdleConnTimeout: idleWithin, DisableCompression: true,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := d.DialContext(ctx, network, addr)
-			if err != nil || cfg.WriteTimeout == 0 && cfg.ReadTimeout == 0 {
-				return c, err
-			}
-			return &timed{c, cfg.WriteTimeout, cfg.ReadTimeout}, nil
-		},
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := d.DialContext(ctx, network, addr)
+		if err != nil || cfg.WriteTimeout == 0 && cfg.ReadTimeout == 0 {
+			return c, err
+		}
+		return &timed{c, cfg.WriteTimeout, cfg.ReadTimeout}, nil
 	}
+	t := &http.Transport{MaxIdleConnsPerHost: idleEach, IdleConnTimeout: idleWithin, DisableCompression: true, DialContext: dial}
+	if cfg.TLS != nil {
+		t.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return tlsfiles.Secure(ctx, c, cfg.TLS(), addr)
+		}
+	}
+	return t
 }
 
 // timed is a connection with a limit for each piece that goes over it.

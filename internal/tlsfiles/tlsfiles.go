@@ -1,4 +1,5 @@
-// Package tlsfiles makes the TLS configuration of a client from the files that its user names.
+// Package tlsfiles makes TLS configurations from the files that users name: of a client for as long as a command takes, and
+// of a server whose files change while it runs.
 //
 // It must never know what is sent over the connections.
 package tlsfiles
@@ -16,29 +17,51 @@ type Files struct{ Cert, Key, CA string }
 // Config reads the files. The client pair is read again at every handshake, so that it can be renewed under a running
 // command; the CA bundle is read once.
 func (f Files) Config() (*tls.Config, error) {
+	pair, err := f.pair()
+	if err != nil {
+		return nil, err
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if pair != nil {
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := f.pair()
+			if err != nil {
+				return nil, err
+			}
+			return &pair[0], nil
+		}
+	}
+	c.RootCAs, err = f.roots()
+	return c, err
+}
+
+// pair is the certificate with its key, if there is one.
+func (f Files) pair() ([]tls.Certificate, error) {
 	if (f.Cert == "") != (f.Key == "") {
 		return nil, fmt.Errorf("KeyFile and CertFile must both be present[key: %v, cert: %v]", f.Key, f.Cert)
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if f.Cert != "" {
-		load := func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
-			return &pair, err
-		}
-		if _, err := load(); err != nil {
-			return nil, err
-		}
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	if f.Cert == "" {
+		return nil, nil
 	}
-	if f.CA != "" {
-		pem, err := os.ReadFile(f.CA)
-		if err != nil {
-			return nil, err
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("no certificate found in %s", f.CA)
-		}
+	pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil {
+		return nil, err
 	}
-	return c, nil
+	return []tls.Certificate{pair}, nil
+}
+
+// roots are the CAs of the bundle, nil if there is none.
+func (f Files) roots() (*x509.CertPool, error) {
+	if f.CA == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(f.CA)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("no certificate found in %s", f.CA)
+	}
+	return pool, nil
 }
