@@ -195,6 +195,7 @@ func TestPermissions(t *testing.T) {
 	require.ErrorIs(t, r.View().Admin(Identity{"none", now}), wire.ErrUserNotFound)
 	require.ErrorIs(t, r.View().Admin(Identity{}), wire.ErrUserEmpty)
 	require.ErrorIs(t, r.View().Known(Identity{}), wire.ErrUserEmpty)
+	require.ErrorIs(t, r.View().Known(Identity{User: "ghost"}), wire.ErrPermissionDenied)
 	require.NoError(t, r.run("disable"))
 	require.NoError(t, r.View().Allow(Identity{}, Write(a)))
 	require.NoError(t, r.View().Admin(Identity{}))

@@ -75,10 +75,16 @@ func (v *View) Has(id Identity, role string) bool {
 	return ok && u.has(role)
 }
 
-// Known refuses nobody in particular.
+// Known refuses nobody in particular, and names that are no user's: a certificate may have any.
 func (v *View) Known(id Identity) error {
-	if v.Enabled && id.User == "" {
+	if !v.Enabled {
+		return nil
+	}
+	if id.User == "" {
 		return wire.ErrUserEmpty
+	}
+	if _, ok := v.User(id.User); !ok {
+		return wire.ErrPermissionDenied
 	}
 	return nil
 }

@@ -76,7 +76,7 @@ func connect(t testing.TB, from Place, ms ...*Member) *clientv3.Client {
 	for _, m := range ms {
 		endpoints = append(endpoints, m.URL())
 	}
-	cfg := clientv3.Config{Endpoints: endpoints, DialTimeout: Patience, Logger: zap.NewNop()}
+	cfg := clientv3.Config{Endpoints: endpoints, TLS: ms[0].TLS, DialTimeout: Patience, Logger: zap.NewNop()}
 	if from != nil {
 		cfg.DialOptions = []grpc.DialOption{grpc.WithContextDialer(from.Dial)}
 	}

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"os"
@@ -41,8 +42,10 @@ func (p Place) Dial(ctx context.Context, addr string) (conn net.Conn, err error)
 type Member struct {
 	T            testing.TB
 	Name, Dir    string
-	Client, Peer string // addresses
-	Place        Place  // where it runs
+	Client, Peer string      // addresses
+	TLS          *tls.Config // of those who talk to it, if it serves clients over TLS
+	PeerTLS      bool        // it serves members over TLS
+	Place        Place       // where it runs
 	Flags        []string
 	Under        []string // the command, such as nice, that the binary is given to, if any
 	Cmd          *exec.Cmd
@@ -58,8 +61,15 @@ func NewMember(t testing.TB, name string, flags ...string) *Member {
 }
 
 // URL is where clients find it, PeerURL where other members do.
-func (m *Member) URL() string     { return "http://" + m.Client }
-func (m *Member) PeerURL() string { return "http://" + m.Peer }
+func (m *Member) URL() string     { return scheme(m.TLS != nil) + m.Client }
+func (m *Member) PeerURL() string { return scheme(m.PeerTLS) + m.Peer }
+
+func scheme(secure bool) string {
+	if secure {
+		return "https://"
+	}
+	return "http://"
+}
 
 // Launch starts the process and does not wait for it to serve.
 func (m *Member) Launch(flags ...string) {
@@ -91,7 +101,7 @@ func (m *Member) Launch(flags ...string) {
 // Await waits until the member serves.
 func (m *Member) Await() {
 	m.T.Helper()
-	way := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+	way := &http.Transport{DisableKeepAlives: true, TLSClientConfig: m.TLS, DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
 		return m.Place.Dial(ctx, addr)
 	}}
 	c := http.Client{Transport: way, Timeout: Patience}
