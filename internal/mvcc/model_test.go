@@ -571,3 +571,35 @@ func TestTreeCountsAndOrder(t *testing.T) {
 		require.Equal(t, up, down)
 	}
 }
+
+// TestWeightOfWhatIsLoadedInChunks: a key's versions may lie in several chunks, of which the last counts.
+func TestWeightOfWhatIsLoadedInChunks(t *testing.T) {
+	eng := mem.New()
+	s, err := Open(eng, nil)
+	require.NoError(t, err)
+	b := eng.NewBatch()
+	var bytes, keys int64
+	const n = 3000
+	for round := range 3 {
+		for i := range n {
+			key := fmt.Sprintf("%05d", i)
+			if round == 2 && i%3 == 0 {
+				s.Delete(b, wire.One(key), nil)
+			} else {
+				value := strings.Repeat("v", (i*7+round*31)%200)
+				s.Put(b, []byte(key), []byte(value), 0)
+				if round == 2 {
+					bytes, keys = bytes+int64(len(key)+len(value)), keys+1
+				}
+			}
+			s.End()
+		}
+	}
+	require.NoError(t, eng.Commit(b))
+	for range 2 {
+		require.Equal(t, bytes, s.View().Bytes(wire.Range{}))
+		require.EqualValues(t, keys, s.View().Count(wire.Range{}))
+		s, err = Open(eng, nil)
+		require.NoError(t, err)
+	}
+}
