@@ -152,7 +152,6 @@ func TestTableIsBoundedAndKept(t *testing.T) {
 	open()
 	require.Nil(t, table.View())
 	require.False(t, table.View().Quotas())
-	require.False(t, table.View().Users())
 	require.NoError(t, set(prefixRule("b", 1)))
 	require.NoError(t, set(prefixRule("", 1)))
 	require.NoError(t, set(&Rule{Target: Target{User, []byte("b")}, ReadsPerSecond: 1, ReadBurst: 1}))

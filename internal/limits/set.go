@@ -79,9 +79,6 @@ func (s *Set) Len() int {
 // Quotas reports whether any rule has a quota.
 func (s *Set) Quotas() bool { return s != nil && s.quotas > 0 }
 
-// Users reports whether any rule is for a user.
-func (s *Set) Users() bool { return s != nil && len(s.users) > 0 }
-
 // All are the rules: those of users by name, then those of prefixes.
 func (s *Set) All() iter.Seq[*Rule] {
 	return func(yield func(*Rule) bool) {

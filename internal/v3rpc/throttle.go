@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/limits"
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/wire"
@@ -67,6 +68,8 @@ type load struct {
 	set           *limits.Set
 	writes, reads int
 	of            []charge
+	needs         []auth.Need          // permissions; only where somebody looks at them
+	guarded       bool                 // somebody does
 	place         map[*limits.Rule]int // in of; only where there may be several operations
 }
 
@@ -81,6 +84,9 @@ func (l *load) read(r wire.Range)  { l.add(r, 0, 1) }
 func (l *load) add(r wire.Range, writes, reads int) {
 	l.writes += writes
 	l.reads += reads
+	if l.guarded {
+		l.needs = append(l.needs, auth.Need{Range: r, Write: writes > 0})
+	}
 	l.set.Touching(r, func(rule *limits.Rule) {
 		if l.place == nil {
 			l.of = append(l.of, charge{rule, writes, reads})
@@ -132,22 +138,24 @@ func (t *throttle) judge(ctx context.Context, c *core, describe func(*load)) err
 	if b.set == nil {
 		return nil
 	}
-	l := load{set: b.set}
+	users := c.View().Auth
+	l := load{set: b.set, guarded: users.Enabled}
 	describe(&l)
 	if l.writes == 0 && l.reads == 0 {
 		l.reads = 1 // a txn that does nothing
 	}
 	now := time.Now()
-	if b.set.Users() {
-		id, err := c.identify(ctx)
-		if err != nil {
+	id, err := c.identify(ctx)
+	if err != nil {
+		return err
+	}
+	if r := b.set.User(id.User); r != nil {
+		if err := b.take(now, charge{r, l.writes, l.reads}); err != nil {
 			return err
 		}
-		if r := b.set.User(id.User); r != nil {
-			if err := b.take(now, charge{r, l.writes, l.reads}); err != nil {
-				return err
-			}
-		}
+	}
+	if l.guarded && len(l.of) > 0 && users.Allow(id, l.needs...) != nil {
+		return nil // it will be refused, and must not take what others are entitled to
 	}
 	for _, x := range l.of {
 		if err := b.take(now, x); err != nil {

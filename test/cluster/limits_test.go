@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/cairn-kv/cairn/client"
@@ -87,13 +88,15 @@ func TestRatesOfUsers(t *testing.T) {
 	g := process.NewGroup(t, 1, "--bcrypt-cost", "4")
 	plain := g.Connect()
 	ctx := within(t, 4*patience)
+	_, err := plain.UserAdd(ctx, "bob", "pw")
+	require.NoError(t, err)
 	for _, u := range []string{"root", "ann", "eve"} {
 		_, err := plain.UserAdd(ctx, u, "pw")
 		require.NoError(t, err)
 		_, err = plain.UserGrantRole(ctx, u, "root")
 		require.NoError(t, err)
 	}
-	_, err := plain.AuthEnable(ctx)
+	_, err = plain.AuthEnable(ctx)
 	require.NoError(t, err)
 	as := func(user string) *client.Client {
 		c, err := client.New(client.Config{Endpoints: []string{g.Members[0].URL()}, DialTimeout: patience, Username: user, Password: "pw"})
@@ -126,5 +129,14 @@ func TestRatesOfUsers(t *testing.T) {
 		_, err = eve.Put(ctx, "k", "v")
 		require.NoError(t, err)
 	}
+	// Who may not write keys does not use up the rate of their prefix.
+	require.NoError(t, eve.LimitSet(ctx, client.Limit{LimitTarget: client.LimitTarget{Kind: client.LimitPrefix, Name: []byte("app/")}, WritesPerSecond: 1}))
+	bob := as("bob")
+	for range 20 {
+		_, err := bob.Put(ctx, "app/k", "v")
+		require.ErrorIs(t, err, rpctypes.ErrPermissionDenied)
+	}
+	_, err = eve.Put(ctx, "app/k", "v")
+	require.NoError(t, err)
 	require.Equal(t, codes.InvalidArgument, status.Code(eve.LimitSet(ctx, client.Limit{LimitTarget: client.LimitTarget{Kind: client.LimitUser, Name: []byte("ann")}, MaxKeys: 1})))
 }
