@@ -29,6 +29,7 @@ type Client struct {
 	Watcher
 	Auth
 	Maintenance
+	Limits
 
 	// Username and Password are the credentials New was given, Token a ready
 	// token. They are for reading.
@@ -93,6 +94,7 @@ func New(cfg Config) (*Client, error) {
 	c.Watcher = NewWatcher(c)
 	c.Auth = NewAuth(c)
 	c.Maintenance = NewMaintenance(c)
+	c.Limits = NewLimits(c)
 
 	if err := c.connectTimeWork(); err != nil {
 		c.Close()

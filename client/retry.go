@@ -49,6 +49,7 @@ var repeatable = map[string]bool{
 	"Auth/RoleGet":           true,
 	"Auth/RoleList":          true,
 	"Maintenance/Snapshot":   true,
+	"cairn.Limits/List":      true,
 }
 
 const methodAuthenticate = "Auth/Authenticate"

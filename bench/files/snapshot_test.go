@@ -42,10 +42,11 @@ func restored(t *testing.T, file string) (dir string) {
 }
 
 // TestEtcdGoesOnFromASnapshot: etcd's tool restores what `snapshot save` gave, and an etcd started on it has all keys with
-// their revisions and history, and all leases.
+// their revisions and history, and all leases. It passes over limits, which it does not know.
 func TestEtcdGoesOnFromASnapshot(t *testing.T) {
 	s, cairn := start(t, cairnProgram, t.TempDir())
 	fill(t, cairn)
+	ctl(t, s, "limit", "set", "--prefix", "key/", "--max-keys", "1000000")
 	file := filepath.Join(t.TempDir(), "backup.db")
 	ctl(t, s, "snapshot", "save", file)
 	dir := restored(t, file)

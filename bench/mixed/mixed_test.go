@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/cairn-kv/cairn/bench/process"
 )
@@ -300,5 +302,31 @@ func TestV2WritesSpareEtcd(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("with the etcd gone: %d %s", code, body)
 		}
+	}
+}
+
+// TestQuotasSpareEtcd: an etcd would put what a quota refuses. A cairn beside one sets none, and etcd's members go on.
+func TestQuotasSpareEtcd(t *testing.T) {
+	for name, program := range map[string]process.Program{"old": oldEtcdProgram, "new": etcdProgram} {
+		t.Run(name, func(t *testing.T) {
+			x := start(t, cairnProgram, program, cairnProgram)
+			set := func(to int) error {
+				rule, err := structpb.NewStruct(map[string]any{"kind": "prefix", "name": "", "maxKeys": 1})
+				check(t, err)
+				return x.conns[to].Invoke(x.ctx(), "/cairn.Limits/Set", rule, new(emptypb.Empty))
+			}
+			for _, i := range []int{0, 2} {
+				// Until the etcd has connected it is only not known what it is.
+				err := set(i)
+				for deadline := time.Now().Add(patience); err != nil && strings.Contains(err.Error(), "has not connected yet") && time.Now().Before(deadline); err = set(i) {
+					time.Sleep(50 * time.Millisecond)
+				}
+				if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "is an etcd, which does not know limits") {
+					t.Fatalf("member %d sets a quota beside an etcd: %v", i, err)
+				}
+			}
+			x.write(rand.New(rand.NewPCG(1, 1)), 50, 0, 1, 2)
+			x.agree()
+		})
 	}
 }

@@ -34,6 +34,7 @@ func TestFormatMatrix(t *testing.T) {
 		"user get alice": "sjp", "user list": "sjp",
 		"role add r2": "sfjp", "role delete r1": "sfjp", "role get r1": "sfjp", "role list": "sfjp",
 		"role grant-permission r1 read k": "sfjp", "role revoke-permission r1 k": "sfjp",
+		"limit set --prefix p --max-keys 1": "sfjp", "limit remove --prefix a/": "sfjp", "limit list": "sfjtp",
 		"compaction 1": "plain", "defrag": "plain", "auth disable": "plain", "snapshot save " + snap: "plain",
 	} {
 		stdin := ""
@@ -45,6 +46,7 @@ func TestFormatMatrix(t *testing.T) {
 			s.Blob = make([]byte, 32)
 			leased(s)
 			s.SetUser("alice", "p", "r1")
+			require.Equal(t, 0, run(t, s, "", "limit", "set", "--prefix", "a/", "--max-keys", "1").code)
 			require.Equal(t, 0, run(t, s, "", "role", "add", "r1").code)
 			before := len(s.Calls("Maintenance/Status")) + len(s.Calls("KV/Range"))
 			got := run(t, s, stdin, append(strings.Fields(args), "-w", name)...)

@@ -51,7 +51,7 @@ func (a *app) rootCommand() *cobra.Command {
 		{groupKV, []*cobra.Command{a.getCommand(), a.putCommand(), a.delCommand(), a.txnCommand(), a.compactionCommand(), a.watchCommand(), a.leaseCommand()}},
 		{groupMaintenance, []*cobra.Command{a.alarmCommand(), a.defragCommand(), a.endpointCommand(), a.moveLeaderCommand(), a.memberCommand(), a.snapshotCommand(), a.downgradeCommand(), a.doctorCommand()}},
 		{groupConcurrency, []*cobra.Command{a.lockCommand(), a.electCommand()}},
-		{groupAuth, []*cobra.Command{a.authCommand(), a.userCommand(), a.roleCommand()}},
+		{groupAuth, []*cobra.Command{a.authCommand(), a.userCommand(), a.roleCommand(), a.limitCommand()}},
 		{groupUtility, []*cobra.Command{a.mirrorCommand(), a.checkCommand(), a.completionCommand(), a.versionCommand(), a.optionsCommand()}},
 	} {
 		for _, c := range g.cmds {

@@ -93,6 +93,8 @@ type Transport interface {
 	ActiveSince(cluster.ID) (time.Time, bool)
 	// LacksV2 returns a member that entries of the v2 API would end.
 	LacksV2() (cluster.ID, bool)
+	// WithoutLimits returns a member that does not hold to quotas, or else one that was never heard of: silent tells which.
+	WithoutLimits() (id cluster.ID, silent, found bool)
 	Stop()
 }
 
@@ -118,6 +120,7 @@ func (nowhere) Send([]*raftpb.Message)                                     {}
 func (nowhere) SendSnapshot(*raftpb.Message, func(io.Writer) error, int64) {}
 func (nowhere) SetPeers([]cluster.Member)                                  {}
 func (nowhere) LacksV2() (id cluster.ID, lacks bool)                       { return 0, false }
+func (nowhere) WithoutLimits() (id cluster.ID, silent, found bool)         { return 0, false, false }
 func (nowhere) ActiveSince(cluster.ID) (since time.Time, connected bool)   { return time.Time{}, false }
 func (nowhere) Stop()                                                      {}
 

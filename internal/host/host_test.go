@@ -35,6 +35,8 @@ type rig struct {
 	h    *Host
 	// Whom the host asks, if anybody.
 	others Others
+	// What connects it to others, if anything.
+	connect func(*Host) Transport
 }
 
 func newRig(t *testing.T) *rig {
@@ -76,7 +78,7 @@ func (r *rig) start() {
 	require.NoError(r.t, err)
 	r.h, err = Start(Config{MemberID: cluster.ID(rec.Metadata.NodeID), ClusterID: 9, Name: "a", ClientURLs: []string{"http://a:2379"},
 		Version: "3.7.0", Tick: 100 * time.Millisecond, ElectionTicks: 10, PreVote: true, MaxRequestBytes: 1 << 20, DataDir: "d", FS: r.fs,
-		Machine: m, Log: log, Recovered: rec, Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)), Metrics: NewMetrics(prometheus.NewRegistry()), Others: r.others})
+		Machine: m, Log: log, Recovered: rec, Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)), Metrics: NewMetrics(prometheus.NewRegistry()), Others: r.others, Connect: r.connect})
 	require.NoError(r.t, err)
 }
 

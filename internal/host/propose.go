@@ -80,6 +80,9 @@ func (h *Host) ProposeAs(ctx context.Context, id auth.Identity, kind wire.Kind, 
 			return machine.Result{}, fmt.Errorf("cairn: member %s is an etcd without the v2 API, which an entry of it would end: replace it first", id)
 		}
 	}
+	if err := h.wouldDiverge(kind, body); err != nil {
+		return machine.Result{}, err
+	}
 	p := &h.queue
 	c := wire.Command{ID: p.nextID(), Kind: kind, Body: body, User: id.User, AuthRevision: id.Revision}
 	n := wire.CommandSize(&c)

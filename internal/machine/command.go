@@ -42,6 +42,9 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 			}
 		}
 		if r.Err = m.checkPut(&p); r.Err == nil {
+			r.Err = roomForPut(m.kv.Peek(), m.limits.View(), &p)
+		}
+		if r.Err == nil {
 			r.Prev = m.put(&p)
 		}
 	case wire.KindDeleteRange:
@@ -113,6 +116,10 @@ func (m *Machine) command(c *wire.Command, r *Result, eff *Effects) error {
 		q, err := wire.ParseV2Request(c.Body)
 		if err != nil {
 			r.Err = wire.Malformed()
+			return nil
+		}
+		if q.Path == LimitsRecord {
+			r.Err = m.changeLimits(identity(c), &q)
 			return nil
 		}
 		m.v2(&q, r)

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/engine"
 	"github.com/cairn-kv/cairn/internal/lease"
+	"github.com/cairn-kv/cairn/internal/limits"
 	"github.com/cairn-kv/cairn/internal/mvcc"
 	"github.com/cairn-kv/cairn/internal/tree"
 	"github.com/cairn-kv/cairn/internal/wire"
@@ -53,6 +54,7 @@ type Machine struct {
 	config *cluster.Table
 	tree   *tree.Tree
 	auth   *auth.Table
+	limits *limits.Table
 
 	applied, term uint64
 	storage       string
@@ -77,6 +79,7 @@ type View struct {
 	Cluster        *cluster.View
 	Tree           *tree.View
 	Auth           *auth.View
+	Limits         *limits.Set // nil if there are none
 	TreeStats      tree.Stats
 	StorageVersion string // schema of the database; "" for one of before 3.6
 	Downgrade      Downgrade
@@ -104,6 +107,9 @@ func Open(cfg Config, eng engine.Engine) (*Machine, error) {
 		return nil, err
 	}
 	if m.auth, err = auth.Open(eng); err != nil {
+		return nil, err
+	}
+	if m.limits, err = limits.Open(eng); err != nil {
 		return nil, err
 	}
 	m.mirror = openMirror(m.tree.View())
@@ -157,7 +163,7 @@ func (m *Machine) Engine() engine.Engine { return m.eng }
 
 func (m *Machine) publish() {
 	m.view.Store(&View{KV: m.kv.View(), Leases: m.leases.View(), Alarms: m.alarms.list(), Cluster: m.config.View(),
-		Tree: m.tree.View(), Auth: m.auth.View(), TreeStats: m.tree.Stats(), StorageVersion: m.storage, Downgrade: m.downgrade, Mirror: m.mirror,
+		Tree: m.tree.View(), Auth: m.auth.View(), Limits: m.limits.View(), TreeStats: m.tree.Stats(), StorageVersion: m.storage, Downgrade: m.downgrade, Mirror: m.mirror,
 		Applied: m.applied, Term: m.term})
 }
 

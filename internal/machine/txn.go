@@ -102,6 +102,9 @@ func (m *Machine) txn(t *wire.TxnRequest) (*TxnResult, error) {
 	if err := checkPath(before, t, &p, m); err != nil {
 		return nil, err
 	}
+	if err := roomForTxn(before, m.limits.View(), t, &p); err != nil {
+		return nil, err
+	}
 	return m.execute(t, &p)
 }
 

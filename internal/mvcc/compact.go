@@ -167,7 +167,7 @@ func (s *Store) trim(b engine.Batch, key string, rev int64) (removed int) {
 	if n < len(older) || newest.tombstone {
 		next.hist = &history{rev: it.hist.rev, older: older[n:]}
 	}
-	s.index.set(next, 0)
+	s.index.set(next)
 	return removed
 }
 

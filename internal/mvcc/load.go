@@ -124,7 +124,7 @@ func (l *loader) insert() {
 			j++
 		}
 		versions := order[i:j]
-		l.store.index.update(key, func(old item) (item, int) { return l.merge(old, versions) })
+		l.store.index.update(key, func(old item) (item, weight) { return l.merge(old, versions) })
 		i = j
 	}
 	l.chunk = l.chunk[:0]
@@ -132,11 +132,8 @@ func (l *loader) insert() {
 }
 
 // merge adds a key's records of the chunk, in revision order, to what earlier chunks held of it.
-func (l *loader) merge(old item, versions []place) (item, int) {
-	it, delta := old, 0
-	if old.kv != "" && old.live() {
-		delta = -1
-	}
+func (l *loader) merge(old item, versions []place) (item, weight) {
+	it, before := old, old.weight()
 	for i, p := range versions {
 		x := &l.chunk[p.n]
 		kv := x.kv
@@ -154,8 +151,7 @@ func (l *loader) merge(old item, versions []place) (item, int) {
 	if old.kv != "" {
 		l.store.records.release(old.kv)
 	}
-	if it.live() {
-		delta++
-	}
+	delta := it.weight()
+	delta.sub(before)
 	return it, delta
 }

@@ -376,6 +376,13 @@ func TestAgainstModel(t *testing.T) {
 				p.check(v, p.model.rev, p.model.compact)
 				p.checkHistory(v)
 				require.Equal(t, len(p.model.live(wire.Range{}, p.model.rev)), v.Keys())
+				for _, r := range []wire.Range{{}, p.randomRange()} {
+					bytes := int64(0)
+					for _, kv := range p.model.live(r, p.model.rev) {
+						bytes += int64(len(kv.Key()) + len(kv.Fields().Value))
+					}
+					require.Equal(t, bytes, v.Bytes(r))
+				}
 				if i%50 == 0 {
 					old = append(old, kept{v, p.model.rev, p.model.compact})
 				}
@@ -499,7 +506,7 @@ func TestTreeCountsAndOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	tr := newTree()
 	var records arena
-	alive, dead := map[string]bool{}, map[string]bool{}
+	alive, dead, sizes := map[string]bool{}, map[string]bool{}, map[string]int64{}
 	for i := range 30000 {
 		k := fmt.Sprintf("%05d", rng.IntN(8000))
 		switch {
@@ -514,9 +521,13 @@ func TestTreeCountsAndOrder(t *testing.T) {
 			tr.remove(k)
 			delete(dead, k)
 		default:
-			old, _ := tr.root.get(k)
-			tr.set(old.successor(records.make(&wire.Fields{Key: k, CreateRevision: 1, ModRevision: int64(i + 2), Version: 1}, 0), wire.Rev{Main: int64(i + 2)}), 1)
+			value := strings.Repeat("v", rng.IntN(20))
+			tr.update(k, func(old item) (item, weight) {
+				f := wire.Fields{Key: k, Value: value, CreateRevision: 1, ModRevision: int64(i + 2), Version: 1}
+				return old.successor(records.make(&f, 0), wire.Rev{Main: int64(i + 2)}), weigh(len(k), len(value))
+			})
 			alive[k] = true
+			sizes[k] = int64(len(k) + len(value))
 			delete(dead, k)
 		}
 		if i%7 == 0 {
@@ -535,6 +546,11 @@ func TestTreeCountsAndOrder(t *testing.T) {
 		hi, _ := slices.BinarySearch(keys, r.Hi)
 		want := keys[lo:max(lo, hi)]
 		require.Equal(t, len(want), tr.root.count(r))
+		bytes := int64(0)
+		for _, k := range want {
+			bytes += sizes[k]
+		}
+		require.Equal(t, bytes, tr.root.bytesIn(r))
 		var up, down []string
 		if !r.Empty() {
 			tr.root.ascend(r, true, func(it *item) bool {
@@ -553,5 +569,37 @@ func TestTreeCountsAndOrder(t *testing.T) {
 		slices.Reverse(down)
 		require.Equal(t, append([]string(nil), want...), up)
 		require.Equal(t, up, down)
+	}
+}
+
+// TestWeightOfWhatIsLoadedInChunks: a key's versions may lie in several chunks, of which the last counts.
+func TestWeightOfWhatIsLoadedInChunks(t *testing.T) {
+	eng := mem.New()
+	s, err := Open(eng, nil)
+	require.NoError(t, err)
+	b := eng.NewBatch()
+	var bytes, keys int64
+	const n = 3000
+	for round := range 3 {
+		for i := range n {
+			key := fmt.Sprintf("%05d", i)
+			if round == 2 && i%3 == 0 {
+				s.Delete(b, wire.One(key), nil)
+			} else {
+				value := strings.Repeat("v", (i*7+round*31)%200)
+				s.Put(b, []byte(key), []byte(value), 0)
+				if round == 2 {
+					bytes, keys = bytes+int64(len(key)+len(value)), keys+1
+				}
+			}
+			s.End()
+		}
+	}
+	require.NoError(t, eng.Commit(b))
+	for range 2 {
+		require.Equal(t, bytes, s.View().Bytes(wire.Range{}))
+		require.EqualValues(t, keys, s.View().Count(wire.Range{}))
+		s, err = Open(eng, nil)
+		require.NoError(t, err)
 	}
 }

@@ -57,14 +57,14 @@ func (s *Store) Put(b engine.Batch, key, value []byte, lease int64) (prev wire.K
 	rev := wire.Rev{Main: s.rev + 1, Sub: s.sub}
 	s.sub++
 	var kv, before wire.KV
-	s.index.update(wire.BytesString(key), func(old item) (item, int) {
+	s.index.update(wire.BytesString(key), func(old item) (item, weight) {
 		f := wire.Fields{Key: wire.BytesString(key), Value: wire.BytesString(value),
 			CreateRevision: rev.Main, ModRevision: rev.Main, Version: 1, LeaseID: lease}
-		delta := 1
+		delta := weigh(len(key), len(value))
 		if old.kv != "" && old.live() {
 			o := old.kv.Fields()
 			f.CreateRevision, f.Version = o.CreateRevision, o.Version+1
-			prev, delta = old.kv, 0
+			prev, delta = old.kv, weight{bytes: int64(len(value) - len(o.Value))}
 		}
 		if f.CreateRevision != rev.Main {
 			before = s.before(&old, rev.Main)
@@ -138,12 +138,12 @@ func (s *Store) End() {
 // that can be seen.
 func (s *Store) Tidy(n int) {
 	s.records.evacuate(n, func(kv wire.KV) {
-		s.index.update(kv.Key(), func(it item) (item, int) {
+		s.index.update(kv.Key(), func(it item) (item, weight) {
 			if !same(it.kv, kv) {
 				panic("mvcc: a record that the index does not refer to was not released")
 			}
 			it.kv = s.records.copy(kv, subOf(kv))
-			return it, 0
+			return it, weight{}
 		})
 		s.records.release(kv)
 	})

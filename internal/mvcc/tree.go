@@ -9,7 +9,7 @@ import (
 
 // The index is a B+tree from user key to the key's newest record and the revisions of its older ones. Nodes are copied
 // on write: taking the root as a view costs nothing, and a view never changes. Every node knows how many live keys are
-// below it, so counting a range or finding a page costs O(log n), however large the range is.
+// below it and how many bytes they have, so counting a range or finding a page costs O(log n), however large the range is.
 
 const (
 	maxLeaf  = 32 // items in a leaf
@@ -75,9 +75,29 @@ func (it *item) after(newest version, kv wire.KV, rev wire.Rev) item {
 	return item{kv, h}
 }
 
+// weight is what keys come to: how many live, and the bytes of them and their values.
+type weight struct {
+	live  int
+	bytes int64
+}
+
+// weigh is the weight of a live key.
+func weigh(key, value int) weight { return weight{1, int64(key + value)} }
+
+func (w *weight) add(o weight) { w.live, w.bytes = w.live+o.live, w.bytes+o.bytes }
+func (w *weight) sub(o weight) { w.live, w.bytes = w.live-o.live, w.bytes-o.bytes }
+
+func (it *item) weight() weight {
+	if !it.live() {
+		return weight{}
+	}
+	f := it.kv.Fields()
+	return weigh(len(f.Key), len(f.Value))
+}
+
 type node struct {
 	epoch    uint64 // the tree may change the node in place while its own epoch is the same
-	live     int    // live keys below
+	weight          // of what is below
 	items    []item // of a leaf
 	keys     []string
 	children []*node // of an inner node; keys[i] is a lower bound of children[i+1] and above all of children[i]
@@ -131,7 +151,7 @@ func (t *tree) own(n *node) *node {
 	if n.epoch == t.epoch {
 		return n
 	}
-	c := &node{epoch: t.epoch, live: n.live}
+	c := &node{epoch: t.epoch, weight: n.weight}
 	if n.leaf() {
 		c.items = append(make([]item, 0, room(len(n.items))), n.items...)
 	} else {
@@ -155,34 +175,36 @@ func (n *node) get(key string) (item, bool) {
 	return item{}, false
 }
 
-// set stores it under its key. delta is by how much the number of live keys changes.
-func (t *tree) set(it item, delta int) {
-	t.update(it.kv.Key(), func(item) (item, int) { return it, delta })
+// set stores it under its key, where an item of the same weight is.
+func (t *tree) set(it item) {
+	t.update(it.kv.Key(), func(item) (item, weight) { return it, weight{} })
 }
 
 // update replaces the item of key, the zero item if there is none, by what fn makes of it. fn also tells by how much
-// the number of live keys changes.
-func (t *tree) update(key string, fn func(old item) (next item, delta int)) {
+// the weight changes.
+func (t *tree) update(key string, fn func(old item) (next item, delta weight)) {
 	t.root = t.own(t.root)
 	_, right, sep := t.updateKey(t.root, key, fn)
 	if right != nil {
 		left := t.root
-		t.root = &node{epoch: t.epoch, live: left.live + right.live, keys: append(make([]string, 0, maxInner), sep),
+		sum := left.weight
+		sum.add(right.weight)
+		t.root = &node{epoch: t.epoch, weight: sum, keys: append(make([]string, 0, maxInner), sep),
 			children: append(make([]*node, 0, maxInner+1), left, right)}
 	}
 }
 
-func (t *tree) updateKey(n *node, key string, fn func(item) (item, int)) (delta int, right *node, sep string) {
+func (t *tree) updateKey(n *node, key string, fn func(item) (item, weight)) (delta weight, right *node, sep string) {
 	if n.leaf() {
 		i, ok := n.find(key)
 		if ok {
 			n.items[i], delta = fn(n.items[i])
-			n.live += delta
+			n.add(delta)
 			return delta, nil, ""
 		}
 		var it item
 		it, delta = fn(item{})
-		n.live += delta
+		n.add(delta)
 		if len(n.items) == cap(n.items) {
 			n.items = append(make([]item, 0, room(len(n.items)+1)), n.items...)
 		}
@@ -197,7 +219,7 @@ func (t *tree) updateKey(n *node, key string, fn func(item) (item, int)) (delta 
 	c := t.own(n.children[i])
 	n.children[i] = c
 	delta, r, s := t.updateKey(c, key, fn)
-	n.live += delta
+	n.add(delta)
 	if r == nil {
 		return delta, nil, ""
 	}
@@ -219,11 +241,9 @@ func (t *tree) splitLeaf(n *node, at int) (*node, string) {
 	}
 	r := &node{epoch: t.epoch, items: append(make([]item, 0, room(len(n.items)-cut)), n.items[cut:]...)}
 	for i := range r.items {
-		if r.items[i].live() {
-			r.live++
-		}
+		r.add(r.items[i].weight())
 	}
-	n.live -= r.live
+	n.sub(r.weight)
 	clear(n.items[cut:])
 	n.items = n.items[:cut]
 	return r, strings.Clone(r.items[0].kv.Key())
@@ -239,9 +259,9 @@ func (t *tree) splitInner(n *node, at int) (*node, string) {
 		children: append(make([]*node, 0, maxInner+1), n.children[cut:]...)}
 	sep := n.keys[cut-1]
 	for _, c := range r.children {
-		r.live += c.live
+		r.add(c.weight)
 	}
-	n.live -= r.live
+	n.sub(r.weight)
 	clear(n.children[cut:])
 	clear(n.keys[cut-1:])
 	n.children, n.keys = n.children[:cut], n.keys[:cut-1]
@@ -296,7 +316,7 @@ func (t *tree) mend(n *node, i int) {
 		return
 	}
 	left = t.own(left)
-	left.live += right.live
+	left.add(right.weight)
 	if left.leaf() {
 		left.items = append(left.items, right.items...)
 	} else {
@@ -324,15 +344,15 @@ func (t *tree) updateLive(r wire.Range, fn func(*item) (dead bool)) {
 	t.updateBelow(t.root, r, fn)
 }
 
-func (t *tree) updateBelow(n *node, r wire.Range, fn func(*item) bool) (died int) {
+func (t *tree) updateBelow(n *node, r wire.Range, fn func(*item) bool) (died weight) {
 	if n.leaf() {
 		i, _ := n.find(r.Lo)
 		for ; i < len(n.items) && (r.Hi == "" || n.items[i].kv.Key() < r.Hi); i++ {
-			if n.items[i].live() && fn(&n.items[i]) {
-				died++
+			if w := n.items[i].weight(); w.live > 0 && fn(&n.items[i]) {
+				died.add(w)
 			}
 		}
-		n.live -= died
+		n.sub(died)
 		return died
 	}
 	for i := n.child(r.Lo); i < len(n.children); i++ {
@@ -344,9 +364,9 @@ func (t *tree) updateBelow(n *node, r wire.Range, fn func(*item) bool) (died int
 		}
 		c := t.own(n.children[i])
 		n.children[i] = c
-		died += t.updateBelow(c, r, fn)
+		died.add(t.updateBelow(c, r, fn))
 	}
-	n.live -= died
+	n.sub(died)
 	return died
 }
 
@@ -387,6 +407,34 @@ func (n *node) count(r wire.Range) int {
 		hi = n.rank(r.Hi)
 	}
 	return hi - n.rank(r.Lo)
+}
+
+// bytesBefore is how many bytes the live keys below key have.
+func (n *node) bytesBefore(key string) (sum int64) {
+	for !n.leaf() {
+		i := n.child(key)
+		for _, c := range n.children[:i] {
+			sum += c.bytes
+		}
+		n = n.children[i]
+	}
+	i, _ := n.find(key)
+	for j := range n.items[:i] {
+		sum += n.items[j].weight().bytes
+	}
+	return sum
+}
+
+// bytesIn is how many bytes the live keys in r have.
+func (n *node) bytesIn(r wire.Range) int64 {
+	if r.Empty() {
+		return 0
+	}
+	hi := n.bytes
+	if r.Hi != "" {
+		hi = n.bytesBefore(r.Hi)
+	}
+	return hi - n.bytesBefore(r.Lo)
 }
 
 // ascend calls fn for the items of r in order until it returns false. With liveOnly, parts of the tree without live

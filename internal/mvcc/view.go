@@ -33,6 +33,9 @@ func (v View) Get(key string) wire.KV { return live(v.root.get(key)) }
 // Count is the number of live keys in r.
 func (v View) Count(r wire.Range) int { return v.root.count(r) }
 
+// Bytes is how many bytes the live keys in r and their values have. Like Count it costs O(log n), however large the range is.
+func (v View) Bytes(r wire.Range) int64 { return v.root.bytesIn(r) }
+
 // Each calls fn for the live records of r, ascending, until it returns false.
 func (v View) Each(r wire.Range, fn func(wire.KV) bool) {
 	v.root.ascend(r, true, func(it *item) bool { return !it.live() || fn(it.kv) })

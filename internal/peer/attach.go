@@ -53,6 +53,8 @@ func (t *Transport) serveStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.lacksV2.Store(lacksV2(r.Header))
+	p.limits.Store(r.Header.Get(headLimits) != "")
+	p.heard.Store(true)
 	t.attach(w, p, kind)
 }
 

@@ -22,6 +22,8 @@ const (
 	headPeerURLs   = "X-Peerurls"
 	// headV2 is cairn's own: its sender knows entries of the v2 API. etcd does until version 3.5.
 	headV2 = "X-Cairn-V2"
+	// headLimits is cairn's own, too: its sender holds to the quotas that are set.
+	headLimits = "X-Cairn-Limits"
 )
 
 // The bodies by which members tell each other why they do not talk.
@@ -80,7 +82,7 @@ func newIdentity(cfg *Config) (*identity, error) {
 	}
 	me.head = http.Header{
 		headFrom: {cfg.ID.String()}, headVersion: {cfg.Version}, headMinVersion: {cfg.MinClusterVersion},
-		headCluster: {cfg.ClusterID.String()}, headV2: {"1"},
+		headCluster: {cfg.ClusterID.String()}, headV2: {"1"}, headLimits: {"1"},
 	}
 	if len(cfg.PeerURLs) > 0 {
 		me.head.Set(headPeerURLs, strings.Join(cfg.PeerURLs, ","))

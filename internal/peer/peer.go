@@ -34,6 +34,8 @@ type peer struct {
 	expelled     atomic.Bool // it was told of
 	cut          atomic.Bool
 	lacksV2      atomic.Bool  // as of its last stream
+	limits       atomic.Bool  // it holds to them, as of its last stream
+	heard        atomic.Bool  // it has opened a stream
 	used         atomic.Int64 // when a remote was last sent to, in ns
 }
 

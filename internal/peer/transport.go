@@ -262,6 +262,21 @@ func (t *Transport) LacksV2() (cluster.ID, bool) {
 	return 0, false
 }
 
+// WithoutLimits returns a peer that would let pass what a quota refuses, and else one that was never heard of and so may be
+// one: silent tells which.
+func (t *Transport) WithoutLimits() (id cluster.ID, silent, found bool) {
+	for _, p := range *t.peers.Load() {
+		switch {
+		case p.limits.Load():
+		case p.heard.Load():
+			return p.id, false, true
+		default:
+			id, silent, found = p.id, true, true
+		}
+	}
+	return id, silent, found
+}
+
 // Peers tells about every peer, by ID.
 func (t *Transport) Peers() []Status {
 	var out []Status

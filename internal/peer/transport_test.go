@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -323,6 +324,36 @@ func TestNewerStream(t *testing.T) {
 	require.True(t, proto.Equal(beat(1, 2, 1), m))
 	_ = second.Body.Close()
 	require.Eventually(t, func() bool { return a.t.peer(2).message.Load() == nil }, 5*time.Second, time.Millisecond)
+}
+
+// TestWithoutLimits: who has said nothing yet may be one that does not know limits, and who has come without a word of them is.
+func TestWithoutLimits(t *testing.T) {
+	a := newTestMember(t, 1, nil)
+	expect := func(want ...any) {
+		t.Helper()
+		id, silent, found := a.t.WithoutLimits()
+		require.Equal(t, want, []any{id, silent, found})
+	}
+	expect(cluster.ID(0), false, false)
+	a.t.SetPeers([]cluster.Member{{ID: 2, PeerURLs: []string{"http://127.0.0.1:1"}}, {ID: 3, PeerURLs: []string{"http://127.0.0.1:1"}}})
+	come := func(id string, more http.Header) {
+		req, err := http.NewRequest(http.MethodGet, a.url+"/raft/stream/message/"+id, nil)
+		require.NoError(t, err)
+		req.Header = http.Header{headVersion: {"3.5.0"}, headMinVersion: {"3.0.0"}, headCluster: {"c1"}, headFrom: {id}, headTo: {"1"}}
+		maps.Copy(req.Header, more)
+		resp, err := (&http.Transport{}).RoundTrip(req)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		_ = resp.Body.Close()
+	}
+	come("2", newTestMember(t, 2, nil).t.me.head)
+	expect(cluster.ID(3), true, true)
+	come("3", nil)
+	expect(cluster.ID(3), false, true)
+	come("3", http.Header{headLimits: {"1"}})
+	expect(cluster.ID(0), false, false)
+	come("2", nil)
+	expect(cluster.ID(2), false, true)
 }
 
 // TestSnapshot sends images: whole ones, one that cannot be read, and one that is not wanted.

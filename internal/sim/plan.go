@@ -25,6 +25,7 @@ type plan struct {
 	membership  bool
 	users       bool // who may do what changes
 	mirror      bool // the tree of the v2 API shows in the keyspace
+	limits      bool // quotas are set, changed and removed
 	faults      []fault
 	pace        time.Duration // between two faults, about
 	link        quality       // of every link while nothing is wrong
@@ -95,6 +96,7 @@ func newPlan(seed uint64, members int) plan {
 	if len(p.faults) == 0 {
 		p.faults = []fault{faultNamed("crash")}
 	}
+	p.limits = w.chance(50)
 	return p
 }
 

@@ -42,6 +42,7 @@ type Counts struct {
 	Events, Gaps                                            int // of watchers
 	Grants, Renewals, Expired                               int // of leases
 	TreeChanges, TreeReads, TreeEvents                      int // of the v2 API
+	Limits, Exceeded                                        int // set and removed; commands that went beyond one
 }
 
 // add sums up the counts of several runs.

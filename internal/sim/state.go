@@ -107,6 +107,10 @@ func stateHash(eng *mem.Engine, v *machine.View) uint64 {
 			return true
 		}))
 	}
+	// The limits as the machine has them at hand, and what it takes to be below them.
+	for r := range v.Limits.All() {
+		h = mixInt(mix(h, string(r.Append(nil))), int64(v.KV.Count(r.Range())), v.KV.Bytes(r.Range()))
+	}
 	// Of the keyspace: what lives, what lived at the compaction, and every record since. (HashKV would do, but where nothing
 	// lives it depends on what a compaction has removed, as etcd's does.)
 	compacted := max(v.KV.CompactRev(), 0)

@@ -85,6 +85,10 @@ func (s *system) start() {
 	if s.plan.mirror {
 		s.traffic(500*time.Millisecond, 8*time.Second, s.moveMirror)
 	}
+	if s.plan.limits {
+		s.traffic(200*time.Millisecond, 3*time.Second, s.changeLimits)
+		s.traffic(20*time.Millisecond, 600*time.Millisecond, s.fillQuotas)
+	}
 	if s.plan.membership {
 		s.w.after(s.w.between(200*time.Millisecond, 2*time.Second), s.changeMembers)
 	}

@@ -41,7 +41,7 @@ func (t *treeModel) applied(c wire.Command, eff *machine.Effects) {
 		q, err = wire.ParseV2Request(c.Body)
 		must(err)
 	}
-	if c.Kind != wire.KindV2 || q.Path == machine.MirrorRecord {
+	if c.Kind != wire.KindV2 || q.Path == machine.MirrorRecord || q.Path == machine.LimitsRecord {
 		for _, e := range eff.Events { // a change of the members takes an index
 			if e.Action != tree.Internal || e.Index != t.index()+1 {
 				fail("v2 model", "an entry of kind %v has brought about event %v at %d", c.Kind, e.Action, e.Index)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/engine/mem"
+	"github.com/cairn-kv/cairn/internal/limits"
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
@@ -30,6 +31,7 @@ type truth struct {
 	terms   map[uint64]leadership
 	leases  leaseBook
 	tree    *treeModel
+	quotas  *quotaModel
 }
 
 // known is one entry that was applied.
@@ -54,7 +56,8 @@ type leadership struct {
 
 func newTruth(s *system) *truth {
 	t := &truth{s: s, eng: mem.New(), byID: map[uint64]uint64{}, results: map[uint64]machine.Result{}, keys: map[string][]version{},
-		terms: map[uint64]leadership{}, tree: newTreeModel()}
+		terms: map[uint64]leadership{}, tree: newTreeModel(),
+		quotas: &quotaModel{now: map[string]int{}, rules: map[string]*limits.Rule{}, rep: &s.rep}}
 	t.leases = leaseBook{s: s, now: map[int64]*tenure{}, byRequest: map[uint64]*tenure{}, revokes: map[uint64]bool{}}
 	var err error
 	t.machine, err = machine.Open(machineConfig, t.eng)
@@ -108,6 +111,7 @@ func (t *truth) extend(e *raftpb.Entry) {
 	}
 	t.leases.effects(&eff, before)
 	t.tree.applied(command(e), &eff)
+	t.quotas.applied(command(e), &eff, t.machine.View())
 	for _, cc := range eff.Conf {
 		t.s.membersChanged(cc)
 	}

@@ -74,6 +74,9 @@ func (s *electionServer) campaign(ctx context.Context, body []byte) (*wire.Frame
 	if !d.decode(body) {
 		return nil, wire.Malformed()
 	}
+	if err := s.write(ctx, me.name); err != nil {
+		return nil, err
+	}
 	var err error
 	if me.lease, err = s.session(ctx, me.lease); err != nil {
 		return nil, opaque(err)
@@ -160,6 +163,9 @@ func (s *electionServer) proclaim(ctx context.Context, body []byte) (*wire.Frame
 	if err != nil {
 		return nil, err
 	}
+	if err := s.write(ctx, who.name); err != nil {
+		return nil, err
+	}
 	// A leader that names no lease gets a new one, as every call of this service does.
 	if who.lease, err = s.session(ctx, who.lease); err != nil {
 		return nil, opaque(err)
@@ -195,6 +201,9 @@ func electionName(body []byte) (name []byte, err error) {
 func (s *electionServer) leader(ctx context.Context, body []byte) (*wire.Frame, error) {
 	name, err := electionName(body)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.read(ctx, name); err != nil {
 		return nil, err
 	}
 	got, err := s.get(ctx, first(name))

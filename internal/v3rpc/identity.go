@@ -79,7 +79,9 @@ func (c *core) propose(ctx context.Context, kind wire.Kind, body []byte) (machin
 	if err != nil {
 		return machine.Result{}, err
 	}
-	return c.ProposeAs(ctx, id, kind, body)
+	res, err := c.ProposeAs(ctx, id, kind, body)
+	c.cfg.Metrics.refusedBy(err)
+	return res, err
 }
 
 func (c *core) proposeMessage(ctx context.Context, kind wire.Kind, m proto.Message) (machine.Result, error) {

@@ -8,12 +8,16 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/mvcc"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
-type kvServer struct{ *core }
+type kvServer struct {
+	*core
+	throttle *throttle // nil for steps of a call that was judged as a whole
+}
 
 // What a write is taken to add to the database (v3-grpc.md section 16.3).
 const (
@@ -27,6 +31,9 @@ func (s *kvServer) rangeKeys(ctx context.Context, body []byte) (*wire.Frame, err
 		return nil, wire.Malformed()
 	}
 	if err := checkRange(&q); err != nil {
+		return nil, err
+	}
+	if err := s.throttle.ask(ctx, s.core, func(l *load) { l.read(wire.ParseRange(q.Key, q.End)) }); err != nil {
 		return nil, err
 	}
 	if !q.Serializable {
@@ -63,6 +70,14 @@ func (s *kvServer) put(ctx context.Context, body []byte) (*wire.Frame, error) {
 	if err := checkPut(&p); err != nil {
 		return nil, err
 	}
+	if err := s.throttle.ask(ctx, s.core, func(l *load) { l.write(wire.One(wire.BytesString(p.Key))) }); err != nil {
+		return nil, err
+	}
+	if s.View().Limits.Quotas() {
+		if err := s.room(ctx, func(v *machine.View, id auth.Identity) error { return roomForPut(v, id, &p) }); err != nil {
+			return nil, err
+		}
+	}
 	s.cfg.Metrics.countPut(&p)
 	res, err := s.propose(ctx, wire.KindPut, body)
 	if err != nil {
@@ -92,6 +107,9 @@ func (s *kvServer) deleteRange(ctx context.Context, body []byte) (*wire.Frame, e
 	if len(d.Key) == 0 {
 		return nil, wire.ErrEmptyKey
 	}
+	if err := s.throttle.ask(ctx, s.core, func(l *load) { l.write(wire.ParseRange(d.Key, d.End)) }); err != nil {
+		return nil, err
+	}
 	s.cfg.Metrics.deletes.Inc()
 	res, err := s.propose(ctx, wire.KindDeleteRange, body)
 	if err != nil {
@@ -112,12 +130,20 @@ func (s *kvServer) txn(ctx context.Context, body []byte) (*wire.Frame, error) {
 	if err := checkTxn(t, s.cfg.MaxTxnOps); err != nil {
 		return nil, err
 	}
+	if err := s.throttle.ask(ctx, s.core, func(l *load) { l.txn(t) }); err != nil {
+		return nil, err
+	}
 	s.cfg.Metrics.countOps(t)
 	began := time.Now()
 	if t.ReadOnly() {
 		f, err := s.readTxn(ctx, t)
 		s.cfg.Metrics.readTxns.observe(time.Since(began), err)
 		return f, err
+	}
+	if s.View().Limits.Quotas() && t.Puts() {
+		if err := s.room(ctx, func(v *machine.View, id auth.Identity) error { return roomForTxn(v, id, t) }); err != nil {
+			return nil, err
+		}
 	}
 	res, err := s.propose(ctx, wire.KindTxn, body)
 	s.cfg.Metrics.writeTxns.observe(time.Since(began), err)
@@ -200,6 +226,9 @@ func (s *kvServer) rangeStream(st grpc.ServerStream) error {
 	}
 	if q.Filtered() {
 		return wire.ErrStreamFilter
+	}
+	if err := s.throttle.ask(st.Context(), s.core, func(l *load) { l.read(wire.ParseRange(q.Key, q.End)) }); err != nil {
+		return err
 	}
 	q.Target = wire.SortByKey // the target of no order: chunks sorted one by one would lose and repeat keys
 	if !q.Serializable {

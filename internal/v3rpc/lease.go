@@ -19,6 +19,7 @@ import (
 type leaseServer struct {
 	pb.UnimplementedLeaseServer
 	*core
+	throttle *throttle // nil for steps of a call that was judged as a whole
 }
 
 func (s *leaseServer) LeaseGrant(ctx context.Context, q *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
@@ -26,6 +27,9 @@ func (s *leaseServer) LeaseGrant(ctx context.Context, q *pb.LeaseGrantRequest) (
 		return nil, wire.ErrNoSpace
 	}
 	if err := s.known(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.throttle.ask(ctx, s.core, func(l *load) { l.writes++ }); err != nil {
 		return nil, err
 	}
 	picked := q.ID == 0

@@ -38,6 +38,9 @@ func (s *lockServer) lock(ctx context.Context, body []byte) (*wire.Frame, error)
 	if !d.decode(body) {
 		return nil, wire.Malformed()
 	}
+	if err := s.write(ctx, name); err != nil {
+		return nil, err
+	}
 	lease, err := s.session(ctx, lease)
 	if err != nil {
 		return nil, opaque(err)

@@ -1,6 +1,7 @@
 package v3rpc
 
 import (
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/cairn-kv/cairn/internal/limits"
 	"github.com/cairn-kv/cairn/internal/wire"
 )
 
@@ -25,6 +27,8 @@ type Metrics struct {
 	hash, hashRev, snapshot, defrag     prometheus.Observer
 	handling                            *prometheus.HistogramVec // nil if that is not asked for
 
+	refused map[refusal]prometheus.Counter // by limits; not changed after NewMetrics
+
 	readRanges, readTxns, writeTxns outcomes
 
 	methods map[string]*methodMetrics // not changed after describe
@@ -32,6 +36,12 @@ type Metrics struct {
 
 	mu       sync.RWMutex
 	versions map[clientKey]prometheus.Counter
+}
+
+// refusal is what kind of limit refuses a request, and which of its limits.
+type refusal struct {
+	kind limits.Kind
+	what string
 }
 
 type clientKey struct {
@@ -121,6 +131,15 @@ func NewMetrics(reg prometheus.Registerer, extensive bool) *Metrics {
 	reg.MustRegister(m.putBytes, m.durations, ranges)
 	m.readRanges = outcomesOf(ranges)
 	m.readTxns, m.writeTxns = outcomesOf(m.durations, "ReadonlyTxn"), outcomesOf(m.durations, "Txn")
+	refused := vec("cairn_limit_refused_total", "Requests that this member has refused because of a limit.", "kind", "limit")
+	m.refused = map[refusal]prometheus.Counter{}
+	for _, kind := range []limits.Kind{limits.User, limits.Prefix} {
+		for _, what := range []string{limits.Writes, limits.Reads, limits.Keys, limits.Bytes} {
+			if kind == limits.Prefix || what == limits.Writes || what == limits.Reads {
+				m.refused[refusal{kind, what}] = refused.WithLabelValues(string(kind), what)
+			}
+		}
+	}
 	if extensive {
 		m.handling = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "grpc_server_handling_seconds",
 			Help: "How long calls are handled by the server.", Buckets: prometheus.DefBuckets}, labels)
@@ -131,6 +150,17 @@ func NewMetrics(reg prometheus.Registerer, extensive bool) *Metrics {
 	m.snapshot = histogram("etcd_disk_backend_snapshot_duration_seconds", "How long sending a database snapshot takes.", 0.01, 17)
 	m.defrag = histogram("etcd_disk_backend_defrag_duration_seconds", "How long answering a defragment request takes.", 0.1, 13)
 	return m
+}
+
+// refusedBy counts an error if it is the refusal of a limit.
+func (m *Metrics) refusedBy(err error) {
+	if err == nil {
+		return
+	}
+	var e *limits.Exceeded
+	if errors.As(err, &e) {
+		m.refused[refusal{e.Rule.Kind, e.What}].Inc()
+	}
 }
 
 // countOps counts the operations of a txn.

@@ -18,6 +18,9 @@ func (s *electionServer) observe(st grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
+	if err := s.read(st.Context(), name); err != nil {
+		return err
+	}
 	o := &observer{electionServer: s, st: st, name: name}
 	for {
 		if err := o.reign(st.Context()); err != nil {

@@ -20,8 +20,19 @@ import (
 // nothing but ordinary keys: name, a slash, and the lease of who holds or wants it (v3-grpc.md section 18).
 type recipes struct {
 	*core
-	kv    *kvServer
-	lease *leaseServer
+	kv       *kvServer
+	lease    *leaseServer
+	throttle *throttle
+}
+
+// write has a call that takes or changes something judged as one write, read one that looks. What gives something back is
+// never refused.
+func (r *recipes) write(ctx context.Context, name []byte) error {
+	return r.throttle.ask(ctx, r.core, func(l *load) { l.write(wire.One(string(name) + "/")) })
+}
+
+func (r *recipes) read(ctx context.Context, name []byte) error {
+	return r.throttle.ask(ctx, r.core, func(l *load) { l.read(wire.One(string(name) + "/")) })
 }
 
 // sessionSeconds is the TTL of the lease that a call without one gets. Nobody keeps it alive but the client.

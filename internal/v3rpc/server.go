@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/engine"
+	"github.com/cairn-kv/cairn/internal/limits"
 	"github.com/cairn-kv/cairn/internal/machine"
 	"github.com/cairn-kv/cairn/internal/password"
 	"github.com/cairn-kv/cairn/internal/token"
@@ -33,6 +34,9 @@ type Backend interface {
 	Read(ctx context.Context) error
 	// Propose puts a command into the log and waits for its effect.
 	ProposeAs(ctx context.Context, id auth.Identity, kind wire.Kind, body []byte) (machine.Result, error)
+	// SetLimit and RemoveLimit change what users and prefixes are limited to.
+	SetLimit(ctx context.Context, who auth.Identity, r *limits.Rule) error
+	RemoveLimit(ctx context.Context, who auth.Identity, t *limits.Target) error
 	// HasSpace reports whether the database may grow by cost bytes, and raises the alarm if it may not.
 	HasSpace(ctx context.Context, cost int) bool
 
@@ -123,15 +127,16 @@ func New(b Backend, cfg Config) *Server {
 		opts = append(opts, grpc.KeepaliveParams(keepalive.ServerParameters{Time: cfg.KeepaliveInterval, Timeout: cfg.KeepaliveTimeout}))
 	}
 	s.Server = grpc.NewServer(append(opts, cfg.Options...)...)
-	kv := &kvServer{core: c}
-	s.RegisterService(kvDesc(), kv)
-	lease := &leaseServer{core: c}
+	rates := &throttle{}
+	s.RegisterService(kvDesc(), &kvServer{core: c, throttle: rates})
+	lease := &leaseServer{core: c, throttle: rates}
 	s.RegisterService(leaseDesc(), lease)
-	steps := recipes{core: c, kv: kv, lease: lease}
+	steps := recipes{core: c, kv: &kvServer{core: c}, lease: &leaseServer{core: c}, throttle: rates}
 	s.RegisterService(lockDesc(), &lockServer{steps})
 	s.RegisterService(electionDesc(), &electionServer{steps})
 	pb.RegisterWatchServer(s, &watchServer{core: c})
 	s.lease = lease
+	s.RegisterService(limitsDesc(), &limitsServer{core: c})
 	pb.RegisterMaintenanceServer(s, &maintenanceServer{core: c})
 	pb.RegisterClusterServer(s, &clusterServer{core: c})
 	pb.RegisterAuthServer(s, &authServer{core: c})

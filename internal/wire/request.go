@@ -338,6 +338,16 @@ func parseOp(b []byte, puts *[]PutRequest, depth int) (op Op, ok bool) {
 	return op, !r.bad
 }
 
+// EachPut calls f for the puts of the txn, in both branches and however deep.
+func (t *TxnRequest) EachPut(f func(*PutRequest)) {
+	t.any(func(op *Op) bool {
+		if op.Put != nil {
+			f(op.Put)
+		}
+		return false
+	})
+}
+
 // Puts reports whether the txn holds a put, in either branch and however deep.
 func (t *TxnRequest) Puts() bool { return t.any(func(op *Op) bool { return op.Put != nil }) }
 

@@ -89,6 +89,15 @@ func (r Range) Overlaps(o Range) bool {
 	return !r.Empty() && !o.Empty() && (r.Hi == "" || o.Lo < r.Hi) && (o.Hi == "" || r.Lo < o.Hi)
 }
 
+// Intersect is the range of the keys that are in both.
+func (r Range) Intersect(o Range) Range {
+	r.Lo = max(r.Lo, o.Lo)
+	if r.Hi == "" || o.Hi != "" && o.Hi < r.Hi {
+		r.Hi = o.Hi
+	}
+	return r
+}
+
 // Single returns the range's key if the range holds exactly one possible key.
 func (r Range) Single() (string, bool) {
 	n := len(r.Lo)

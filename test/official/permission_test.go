@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 const (
@@ -34,6 +35,14 @@ type rule struct {
 }
 
 func key(k string) []byte { return []byte(k) }
+
+func limit(fields map[string]any) *structpb.Struct {
+	s, err := structpb.NewStruct(fields)
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
 
 // rules has a row for every method there is (v3-grpc.md section 15.5).
 func rules() map[string]rule {
@@ -102,6 +111,9 @@ func rules() map[string]rule {
 		"/v3electionpb.Election/Observe":  recipe(name),
 		"/v3electionpb.Election/Resign":   recipe(leader),
 		"/cairn.Repair/Heal":              admin(&emptypb.Empty{}),
+		"/cairn.Limits/Set":               admin(limit(map[string]any{"kind": "prefix", "name": "aw==", "maxKeys": 1})),
+		"/cairn.Limits/Remove":            admin(limit(map[string]any{"kind": "prefix", "name": "aw=="})),
+		"/cairn.Limits/List":              admin(&emptypb.Empty{}),
 		"/grpc.health.v1.Health/Check":    {raw: []byte{}},
 		"/grpc.health.v1.Health/Watch":    {raw: []byte{}},
 		"/grpc.health.v1.Health/List":     {raw: []byte{}},

@@ -7,11 +7,13 @@ package fake
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -59,6 +61,7 @@ type Server struct {
 	members   []*pb.Member
 	alarms    []*pb.AlarmMember
 	auth      authState
+	limits    []*structpb.Struct
 	calls     []Call
 
 	grpc   *grpc.Server
@@ -105,6 +108,7 @@ func (s *Server) listen(t testing.TB, addr string) {
 	pb.RegisterClusterServer(s.grpc, s)
 	pb.RegisterMaintenanceServer(s.grpc, s)
 	pb.RegisterAuthServer(s.grpc, s)
+	s.grpc.RegisterService(&limitsDesc, s)
 	s.served = make(chan struct{})
 	go func(g *grpc.Server, done chan struct{}) {
 		defer close(done)
@@ -129,7 +133,7 @@ const prefix = "/etcdserverpb."
 
 func (s *Server) note(ctx context.Context, full string, req any) error {
 	md, _ := metadata.FromIncomingContext(ctx)
-	method := full[len(prefix):]
+	method := strings.TrimPrefix(full, prefix)
 	s.mu.Lock()
 	s.calls = append(s.calls, Call{method, req, md})
 	s.mu.Unlock()
