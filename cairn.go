@@ -168,6 +168,10 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if err := makeDir(fs, dir); err != nil {
 		return fmt.Errorf("cairn: cannot make the data directory %s: %w", cfg.DataDir, err)
 	}
+	if fi, err := os.Stat(cfg.DataDir); err == nil && fi.Mode().Perm()&0o077 != 0 {
+		s.log.Warn("check file permission", "error", fmt.Sprintf("directory %q exist, but the permission is %q. The recommended permission is %q to prevent possible unprivileged access to the data",
+			cfg.DataDir, fi.Mode().String(), "-rwx------"))
+	}
 	if !fresh && (cfg.Discovery.URL != "" || cfg.Discovery.SRV != "") {
 		s.log.Warn("discovery options are passed over: the member belongs to a cluster already")
 	}

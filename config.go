@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"math"
 	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -93,8 +95,12 @@ type note struct {
 	args  []any
 }
 
+// note adds a line, once however often the same is found.
 func (c *Config) note(level slog.Level, msg string, args ...any) {
-	c.notes = append(c.notes, note{level, msg, args})
+	n := note{level, msg, args}
+	if !slices.ContainsFunc(c.notes, func(o note) bool { return reflect.DeepEqual(o, n) }) {
+		c.notes = append(c.notes, n)
+	}
 }
 
 // DefaultConfig is a member named "default" on localhost.

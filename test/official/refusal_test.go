@@ -26,7 +26,11 @@ func TestWhatCannotStart(t *testing.T) {
 		{"--data-dir=new --initial-cluster-state=existing", 1, "--initial-cluster names no other member to ask"},
 		{"--data-dir=new --initial-cluster=a=http://localhost:1", 1, `couldn't find local name "default" in the initial cluster configuration`},
 		{"--data-dir=new --initial-cluster=default=http://localhost:1", 1, "missing from --initial-advertise-peer-urls"},
-		{"--data-dir=new --client-cert-auth", 1, "--client-cert-auth is not supported: this server serves plain text only"},
+		{"--data-dir=new --peer-cert-file=file", 1, "TLS for members: KeyFile and CertFile must both be present[key: , cert: file]"},
+		{"--data-dir=new --peer-trusted-ca-file=file", 1, "TLS for members: no certificate found in file"},
+		{"--data-dir=new --listen-metrics-urls=https://127.0.0.1:0 --cert-file=file --key-file=file", 1, "TLS for clients: tls: failed to find any PEM data"},
+		{"--data-dir=new --peer-cert-allowed-cn=a --peer-cert-allowed-hostname=b", 1, "mutually exclusive"},
+		{"--data-dir=new --listen-client-urls=unix://file", 1, "file is there and is no socket"},
 		{"--data-dir=new --listen-client-urls=http://192.0.2.1:1", 1, "cannot listen on http://192.0.2.1:1"},
 		{"--data-dir=new --listen-client-urls=unix:///nowhere/socket", 1, "cannot listen on unix:///nowhere/socket"},
 		{"--data-dir=new --log-level=loud", 1, `unrecognized level: "loud"`},
@@ -35,7 +39,7 @@ func TestWhatCannotStart(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
-		cmd := exec.Command(binary, strings.Fields(urls+c.args)...)
+		cmd := exec.CommandContext(within(t, patience), binary, strings.Fields(urls+c.args)...)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
 		require.Error(t, err, c.args)
