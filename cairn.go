@@ -309,6 +309,9 @@ func (s *Server) Stop() error {
 // Addrs are the addresses that clients are served on.
 func (s *Server) Addrs() []net.Addr { return s.serving.addrs() }
 
+// URL is the first of the addresses that clients are served on.
+func (s *Server) URL() string { return s.serving.listeners[0].URL() }
+
 // awaitDeparture ends serving when the member is removed from its cluster.
 func (s *Server) awaitDeparture() {
 	select {

@@ -87,7 +87,14 @@ func bind(network, addr string) (net.Listener, error) {
 // URL is the address as one that clients can be told.
 func (e *entrance) URL() string {
 	scheme := "http"
-	if !e.plain {
+	if e.Addr().Network() == "unix" {
+		scheme = "unix"
+	}
+	switch {
+	case e.plain:
+	case scheme == "unix":
+		scheme = "unixs"
+	default:
 		scheme = "https"
 	}
 	return scheme + "://" + e.Addr().String()

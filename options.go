@@ -101,6 +101,16 @@ func urls(name, def, help string, f func(*Config) *[]url.URL) option {
 	}}
 }
 
+// authority is etcd 2's way to ask for clients' certificates (v2-http.md L-03).
+func authority(name string, f func(*Config) *TLSConfig) option {
+	return option{name: name, help: "The same as --trusted-ca-file and --client-cert-auth, of clients or of peers.", set: func(c *Config, v string) error {
+		if v != "" {
+			f(c).TrustedCAFile, f(c).ClientCertAuth = v, true
+		}
+		return nil
+	}}
+}
+
 const noEffect = "Accepted for compatibility; has no effect."
 
 // ignored has no meaning here, but its values are checked for their kind.

@@ -74,6 +74,7 @@ func options() []option {
 		text("key-file", "", "File of its key.", func(c *Config) *string { return &c.ClientTLS.KeyFile }),
 		boolean("client-cert-auth", "false", "Clients have to show a certificate; its common name is a user's.", func(c *Config) *bool { return &c.ClientTLS.ClientCertAuth }),
 		text("trusted-ca-file", "", "File of the CAs whose certificates clients have to show.", func(c *Config) *string { return &c.ClientTLS.TrustedCAFile }),
+		authority("ca-file", func(c *Config) *TLSConfig { return &c.ClientTLS }), authority("peer-ca-file", func(c *Config) *TLSConfig { return &c.PeerTLS }),
 		text("client-cert-file", "", "File of the certificate that a proxy shows to members; --cert-file if not given.", func(c *Config) *string { return &c.ClientTLS.ClientCertFile }),
 		text("client-key-file", "", "File of its key.", func(c *Config) *string { return &c.ClientTLS.ClientKeyFile }),
 		text("client-crl-file", "", "File of the certificates of clients that are revoked.", func(c *Config) *string { return &c.ClientTLS.CRLFile }),

@@ -221,6 +221,9 @@ func (p *Proxy) Addrs() (out []net.Addr) {
 	return out
 }
 
+// URL is the first of the addresses that clients are served on.
+func (p *Proxy) URL() string { return p.ls[0].URL() }
+
 // DataDir is where the proxy keeps the peers that it knows.
 func (p *Proxy) DataDir() string { return p.cfg.DataDir }
 

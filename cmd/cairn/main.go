@@ -145,15 +145,23 @@ func begin(ctx context.Context, cfg cairn.Config) (process, error) {
 }
 
 func (p proxy) greet() {
-	fmt.Printf("cairn %s forwards the v2 API on %s\n", cairn.Version, p.Addrs()[0])
-	fmt.Printf("  members  curl http://%s/v2/config/local/proxy\n", p.Addrs()[0])
+	fmt.Printf("cairn %s forwards the v2 API on %s\n", cairn.Version, p.URL())
+	fmt.Printf("  members  curl %s%s/v2/config/local/proxy\n", trust(p.URL()), p.URL())
 }
 
 // greet tells a newcomer how to talk to the member.
 func (s server) greet() {
-	addr := s.Addrs()[0].String()
-	fmt.Printf("cairn %s is ready on %s; its data is in %s\n", cairn.Version, addr, s.DataDir())
-	fmt.Printf("  write   cairn ctl --endpoints %s put greeting hello     (or any etcdctl)\n", addr)
-	fmt.Printf("  read    cairn ctl --endpoints %s get greeting\n", addr)
-	fmt.Printf("  health  curl http://%s/health\n", addr)
+	url := s.URL()
+	fmt.Printf("cairn %s is ready on %s; its data is in %s\n", cairn.Version, url, s.DataDir())
+	fmt.Printf("  write   cairn ctl %s--endpoints %s put greeting hello     (or any etcdctl)\n", trust(url), url)
+	fmt.Printf("  read    cairn ctl %s--endpoints %s get greeting\n", trust(url), url)
+	fmt.Printf("  health  curl %s%s/health\n", trust(url), url)
+}
+
+// trust is what clients of a URL need besides.
+func trust(url string) string {
+	if strings.HasPrefix(url, "https:") || strings.HasPrefix(url, "unixs:") {
+		return "--cacert CA.pem "
+	}
+	return ""
 }

@@ -63,7 +63,7 @@ func TestPasswordAndCertificate(t *testing.T) {
 	root := w.as(t, "", "", w.clientCA.Issue(t, "root", nil))
 	_, err := root.UserList(process.Within(t, patience))
 	require.NoError(t, err)
-	// v2 takes the same certificate for the user of its own.
+	// v2 takes the same certificate for the user of its own (L-05).
 	a := w.http(t, w.Members[1], w.clientCA.Issue(t, "ann", nil), "GET", "/v2/keys/pub/key", "")
 	require.Equal(t, 200, a.status, a.body)
 	a = w.http(t, w.Members[1], w.clientCA.Issue(t, "root", nil), "GET", "/v2/keys/secret/key", "")
