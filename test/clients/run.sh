@@ -93,5 +93,6 @@ else
 	echo "SKIP Go client/v2: its modules cannot be downloaded here"
 fi
 apart patroni ./patroni.sh
+apart "certificates and users" ./secure.sh
 
 echo "clients that others made: $ran ran and agree"
