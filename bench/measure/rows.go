@@ -43,6 +43,7 @@ func scenes(p *Plan) []*scene {
 		alone(fmt.Sprintf("%d watchers of a key each, %d events, %d writers", p.OwnKeys, p.OwnEvents, 4*p.Writers), ownKeys, times(report.CPU, 0.5), times(report.Time, 0.5)),
 		alone("lease keep-alive, "+many, keepAlives, times(report.CPUPerOp, 0.6)),
 		alone("lease keep-alive, a stream each time, "+many, keepAlivesOnce, times(report.CPUPerOp, 0.6)),
+		secureScene(p),
 		clusterScene(p),
 		v2Scene(p),
 		large(p),

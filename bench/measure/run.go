@@ -73,8 +73,12 @@ func (r *Run) play(ctx context.Context, sc *scene) (err error) {
 	if sc.v2 {
 		programs[0], args = r.EtcdV2, append(args, "--enable-v2")
 	}
+	begin := newSubject
+	if sc.secure {
+		begin = newSecureSubject
+	}
 	for i, program := range programs {
-		if p[i], err = newSubject(ctx, program, r.folder(program.Kind), &r.Plan, args...); err != nil {
+		if p[i], err = begin(ctx, program, r.folder(program.Kind), &r.Plan, args...); err != nil {
 			return err
 		}
 		if err = p[i].Pause(); err != nil {

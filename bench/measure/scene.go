@@ -25,6 +25,7 @@ type scene struct {
 	then    *scene // goes on with the same servers
 	members int    // of a cluster that each round starts anew, 0 for one server
 	v2      bool   // the servers have the v2 API
+	secure  bool   // the servers have a URL with TLS besides
 }
 
 // selected is the scene with those rows that want says, or nil if nothing of it is left.

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync"
@@ -18,6 +19,10 @@ type subject struct {
 	plan    *Plan
 	members []*process.Server
 	spread  bool // clients connect to all members, not to the leader
+
+	way     []grpc.DialOption // how clients connect otherwise
+	tlsAddr string            // where the server has TLS, if it has
+	tls     *tls.Config       // for those who go there
 }
 
 const startLimit = 2 * time.Minute
@@ -28,6 +33,24 @@ func newSubject(ctx context.Context, p process.Program, dir string, plan *Plan, 
 		return nil, err
 	}
 	s := &subject{Server: sv, plan: plan}
+	return s, s.start(ctx)
+}
+
+// newSecureSubject is one that clients may reach over TLS, too.
+func newSecureSubject(ctx context.Context, p process.Program, dir string, plan *Plan, args ...string) (*subject, error) {
+	sv, err := process.New(p, dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &subject{Server: sv, plan: plan}
+	if s.tlsAddr, err = process.FreePort(); err != nil {
+		return nil, err
+	}
+	var files []string
+	if files, s.tls, err = certify(dir); err != nil {
+		return nil, err
+	}
+	sv.Args = append(append(args, files...), "--listen-client-urls", "http://"+sv.Addr+",https://"+s.tlsAddr)
 	return s, s.start(ctx)
 }
 
@@ -45,7 +68,7 @@ func (s *subject) dial(ctx context.Context, n int) (conns, error) {
 		if s.spread {
 			to = s.members[len(cs)%len(s.members)]
 		}
-		c, err := to.Dial(grpc.WithDisableRetry(), grpc.WithDisableServiceConfig())
+		c, err := to.Dial(append([]grpc.DialOption{grpc.WithDisableRetry(), grpc.WithDisableServiceConfig()}, s.way...)...)
 		if err != nil {
 			return nil, errors.Join(err, cs.close())
 		}

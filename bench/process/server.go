@@ -40,11 +40,11 @@ const advertised = "http://127.0.0.1:2380"
 
 // New prepares a server with its data under dir.
 func New(p Program, dir string, args ...string) (*Server, error) {
-	client, err := freePort()
+	client, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
-	peer, err := freePort()
+	peer, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +71,8 @@ func NewCluster(p Program, dir string, n int, args ...string) ([]*Server, error)
 	return out, nil
 }
 
-// freePort is a loopback address that was free just now.
-func freePort() (string, error) {
+// FreePort is a loopback address that was free just now.
+func FreePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err

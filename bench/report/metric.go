@@ -19,13 +19,15 @@ const (
 	MaxWrite   Metric = "longest write meanwhile"
 	Failed     Metric = "failed meanwhile"
 	CPUPerOp   Metric = "server CPU per op"
+	Extra      Metric = "server CPU per op, more than plain"
+	Kept       Metric = "throughput, share of plain"
 	CPU        Metric = "server CPU"
 	Memory     Metric = "resident"
 	Growth     Metric = "resident, growth"
 	Size       Metric = "size"
 )
 
-var metrics = []Metric{Throughput, Time, Mean, P50, P99, MaxRead, MaxWrite, Failed, CPUPerOp, CPU, Memory, Growth, Size}
+var metrics = []Metric{Throughput, Time, Mean, P50, P99, MaxRead, MaxWrite, Failed, CPUPerOp, Extra, Kept, CPU, Memory, Growth, Size}
 
 // text is a value with its unit.
 func (m Metric) text(v float64) string {
@@ -34,6 +36,8 @@ func (m Metric) text(v float64) string {
 		return thousands(v) + "/s"
 	case Failed:
 		return thousands(v)
+	case Kept:
+		return digits(v)
 	case Memory, Growth, Size:
 		return fmt.Sprintf("%.1f MB", v/1e6)
 	}

@@ -16,7 +16,8 @@ type Bound string
 const (
 	TimesAtMost  Bound = "<= x" // of the other server's median
 	TimesAtLeast Bound = ">= x"
-	AtMost       Bound = "<="    // in the figure's own unit, for the median
+	AtMost       Bound = "<=" // in the figure's own unit, for the median
+	AtLeast      Bound = ">="
 	Never        Bound = "never" // no round may be over it
 )
 
@@ -28,6 +29,8 @@ func (t Target) String() string {
 		return fmt.Sprintf(">= %gx", t.Value)
 	case Never:
 		return "never > " + t.Metric.text(t.Value)
+	case AtLeast:
+		return ">= " + t.Metric.text(t.Value)
 	}
 	return "<= " + t.Metric.text(t.Value)
 }
@@ -41,6 +44,8 @@ func (t Target) reached(etcd, cairn Values) bool {
 		return cairn.Median() >= t.Value*etcd.Median()
 	case Never:
 		return cairn.Max() <= t.Value
+	case AtLeast:
+		return cairn.Median() >= t.Value
 	}
 	return cairn.Median() <= t.Value
 }
