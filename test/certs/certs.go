@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,7 +98,7 @@ func (ca *CA) Issue(t testing.TB, name string, hosts []string, change ...func(*x
 	return p
 }
 
-// Revoke writes a list of revoked certificates to a file.
+// Revoke writes a list of revoked certificates to a file, PEM but for one that ends in .der.
 func (ca *CA) Revoke(t testing.TB, file string, revoked ...Pair) {
 	list := &x509.RevocationList{Number: big.NewInt(serials.Add(1)), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}
 	for _, p := range revoked {
@@ -105,6 +106,11 @@ func (ca *CA) Revoke(t testing.TB, file string, revoked ...Pair) {
 	}
 	der, err := x509.CreateRevocationList(rand.Reader, list, ca.cert, ca.key)
 	require.NoError(t, err)
+	if strings.HasSuffix(file, ".der") {
+		require.NoError(t, os.WriteFile(file+".new", der, 0o600))
+		require.NoError(t, os.Rename(file+".new", file))
+		return
+	}
 	write(t, file, "X509 CRL", der)
 }
 

@@ -63,9 +63,35 @@ unset ETCD_NAME http_proxy HTTP_PROXY all_proxy ALL_PROXY
 binary=${CAIRN_BIN:-$dir/cairn}
 [ -n "${CAIRN_BIN:-}" ] || (cd "$bed_root" && go build -o "$binary" ./cmd/cairn) || fail "the server does not build"
 
+# --- TLS ---------------------------------------------------------------------------------------------------------------
+
+# With BED_TLS=1 members, proxies and clients speak TLS, and all show certificates.
+scheme=http
+secure=()
+
+# issue NAME SUBJECT [EXTENSION...]: a certificate, $dir/NAME.pem, with its key, $dir/NAME-key.pem. authority makes who issues.
+authority() {
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$dir/ca-key.pem" -subj "/CN=stories" -days 2 -out "$dir/ca.pem" 2>/dev/null ||
+		fail "openssl makes no certificates"
+}
+issue() {
+	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$dir/$1-key.pem" -subj "$2" -out "$dir/$1.csr" 2>/dev/null &&
+		openssl x509 -req -in "$dir/$1.csr" -CA "$dir/ca.pem" -CAkey "$dir/ca-key.pem" -CAcreateserial -days 2 -out "$dir/$1.pem" \
+			-extfile <(printf '%s\n' "${@:3}") 2>/dev/null || fail "openssl issues no certificate for $1"
+}
+if [ -n "${BED_TLS:-}" ]; then
+	scheme=https
+	authority
+	issue server /O=cairn "subjectAltName=IP:127.0.0.1" "extendedKeyUsage=serverAuth,clientAuth"
+	issue client /O=cairn "extendedKeyUsage=clientAuth"
+	secure=(--cert-file "$dir/server.pem" --key-file "$dir/server-key.pem" --client-cert-auth --trusted-ca-file "$dir/ca.pem"
+		--peer-cert-file "$dir/server.pem" --peer-key-file "$dir/server-key.pem" --peer-client-cert-auth --peer-trusted-ca-file "$dir/ca.pem")
+	curl() { command curl --cacert "$dir/ca.pem" --cert "$dir/client.pem" --key "$dir/client-key.pem" "$@"; }
+fi
+
 # launch NAME FLAG...: starts a process; its output is $dir/NAME.log.
 launch() {
-	"$binary" "${@:2}" >>"$dir/$1.log" 2>&1 &
+	"$binary" "${@:2}" "${secure[@]}" >>"$dir/$1.log" 2>&1 &
 	process[$1]=$!
 }
 
@@ -96,8 +122,8 @@ end() {
 declare -A client=() peer=()
 cluster=""
 address() {
-	free_port && client[$1]=http://127.0.0.1:$port
-	free_port && peer[$1]=http://127.0.0.1:$port
+	free_port && client[$1]=$scheme://127.0.0.1:$port
+	free_port && peer[$1]=$scheme://127.0.0.1:$port
 }
 members() {
 	local i names=() n=$1
@@ -133,7 +159,7 @@ await_leader() { within 20000 leader >"$dir/leader" || fail "nobody leads"; tail
 
 # proxy: starts P, the v2 proxy; $KP are the keys behind it.
 proxy() {
-	free_port && client[P]=http://127.0.0.1:$port
+	free_port && client[P]=$scheme://127.0.0.1:$port
 	launch P --proxy on --name P --data-dir "$dir/P" --listen-client-urls "${client[P]}" --initial-cluster "$cluster" "$@"
 	KP=${client[P]}/v2/keys
 	serves P

@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "$0")" || exit 1
 long=""
 [ "${1:-}" != -long ] || long=-long
-for tool in curl jq; do
+for tool in curl jq openssl; do
 	command -v $tool >/dev/null || { [ "$(id -u)" = 0 ] && apt-get install -qq -y $tool >/dev/null 2>&1; } || {
 		echo "FAIL: the stories need $tool" >&2
 		exit 1
@@ -48,7 +48,7 @@ run() { # slot, story
 	echo "$2 $([ $code = 0 ] && echo passed || echo FAILED) after $(($(date +%s) - from)) s"
 }
 slot=0
-for story in S9.2 S6.1 S5.1 S5.2 S7.1 S8.1 S9.1 S5.5 S2.1 S3.1 S4.3 S6.4 S4.1 S3.2 S7.3 S7.2 S1.1 S1.2 S9.4 S2.3 S6.2 S4.2 S5.6 S1.3 S2.2 S6.3 S2.4; do
+for story in S9.3 S9.2 S6.1 S5.1 S5.2 S7.1 S8.1 S9.1 S5.5 S2.1 S3.1 S4.3 S6.4 S4.1 S3.2 S7.3 S7.2 S1.1 S1.2 S9.4 S2.3 S6.2 S4.2 S5.6 S1.3 S2.2 S6.3 S2.4; do
 	[ -x "$story.sh" ] || { echo "FAIL: there is no $story.sh" >&2 && exit 1; }
 	while [ "$(jobs -rp | grep -vcx "$tests")" -ge 3 ]; do wait -n; done
 	run $slot $story &
@@ -120,6 +120,7 @@ row "S8.1 index builder" S8.1 S8_2
 row "S8.3 election during faults" S8_3V2 S8_3V3
 row "S9.1 data model" S9.1 -
 row "S9.2 proxy" S9.2 -
+row "S9.3 certificates" S9.3 S9.3
 row "S9.4 users" S9.4 -
 echo
 echo "$(($(date +%s) - began)) s"
