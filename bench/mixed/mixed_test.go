@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/cairn-kv/cairn/bench/process"
+	"github.com/cairn-kv/cairn/test/certs"
 )
 
 var etcdProgram, oldEtcdProgram, cairnProgram process.Program
@@ -54,8 +56,17 @@ type mix struct {
 // start starts one member for each program. Few entries are kept, so that who is behind is sent a snapshot.
 func start(t *testing.T, programs ...process.Program) *mix {
 	t.Helper()
+	return begin(t, nil, programs...)
+}
+
+// begin is start for members that have flags for TLS between them, if there are any.
+func begin(t *testing.T, secure []string, programs ...process.Program) *mix {
+	t.Helper()
 	members, err := process.NewCluster(etcdProgram, t.TempDir(), len(programs), "--snapshot-catchup-entries", "50", "--snapshot-count", "100")
 	check(t, err)
+	if secure != nil {
+		process.Secure(members, secure...)
+	}
 	x := &mix{t: t, members: members}
 	for i, m := range members {
 		m.Program = programs[i]
@@ -220,7 +231,17 @@ func TestMixedClusters(t *testing.T) {
 			seed := uint64(time.Now().UnixNano())
 			t.Logf("seed %d", seed)
 			r := rand.New(rand.NewPCG(seed, 0))
-			x := start(t, programs...)
+			// They talk over TLS where there are two etcds, with names that are allowed and addresses that are checked.
+			var secure []string
+			if name != "one etcd among cairns" {
+				ca := certs.NewCA(t, "members")
+				p := ca.Issue(t, "member", []string{"127.0.0.1"})
+				crl := filepath.Join(t.TempDir(), "crl.der")
+				ca.Revoke(t, crl)
+				secure = []string{"--peer-cert-file", p.Cert, "--peer-key-file", p.Key, "--peer-trusted-ca-file", ca.File, "--peer-client-cert-auth",
+					"--peer-crl-file", crl, "--peer-cert-allowed-cn", "member"}
+			}
+			x := begin(t, secure, programs...)
 			for lead := range x.members {
 				x.lead(lead)
 				x.write(r, 300, 0, 1, 2)

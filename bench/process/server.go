@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +29,7 @@ type Server struct {
 
 	name       string
 	peer       string // the address for other members
+	peerScheme string // http:// or https://
 	advertised string // the URL of it
 	initial    string // --initial-cluster
 	cmd        *exec.Cmd
@@ -48,7 +50,7 @@ func New(p Program, dir string, args ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{Program: p, Dir: dir, Args: args, Addr: client, peer: peer, name: "default", advertised: advertised,
+	return &Server{Program: p, Dir: dir, Args: args, Addr: client, peer: peer, peerScheme: "http://", name: "default", advertised: advertised,
 		initial: "default=" + advertised}, os.MkdirAll(dir, 0o700)
 }
 
@@ -69,6 +71,16 @@ func NewCluster(p Program, dir string, n int, args ...string) ([]*Server, error)
 		s.initial = strings.Join(initial, ",")
 	}
 	return out, nil
+}
+
+// Secure has the members of a cluster that is not started yet talk to each other over TLS, with these flags.
+func Secure(members []*Server, flags ...string) {
+	for _, s := range members {
+		s.peerScheme = "https://"
+		s.advertised = strings.Replace(s.advertised, "http://", s.peerScheme, 1)
+		s.initial = strings.ReplaceAll(s.initial, "http://", s.peerScheme)
+		s.Args = append(slices.Clone(s.Args), flags...)
+	}
 }
 
 // FreePort is a loopback address that was free just now.
@@ -96,7 +108,7 @@ func (s *Server) Spawn() error {
 	args := append([]string{
 		"--name", s.name, "--data-dir", s.DataDir(),
 		"--listen-client-urls", "http://" + s.Addr, "--advertise-client-urls", "http://127.0.0.1:2379",
-		"--listen-peer-urls", "http://" + s.peer, "--initial-advertise-peer-urls", s.advertised,
+		"--listen-peer-urls", s.peerScheme + s.peer, "--initial-advertise-peer-urls", s.advertised,
 		"--initial-cluster", s.initial, "--log-level", "warn",
 	}, s.Args...)
 	s.cmd = exec.Command(s.Program.Path, args...)
