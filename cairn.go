@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/grpc"
 
+	"github.com/cairn-kv/cairn/internal/audit"
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/host"
 	"github.com/cairn-kv/cairn/internal/machine"
@@ -49,6 +50,7 @@ type Server struct {
 	secrets     secrets
 	tokens      token.Provider
 	passwords   *password.Checker
+	audit       *audit.Log // nil if there is none
 	compact     *autoCompactor
 	started     time.Time
 	syncs       host.Recent   // of the log
@@ -86,6 +88,14 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 	defer func() {
 		if err != nil {
 			s.tokens.Close()
+		}
+	}()
+	if err = s.openAudit(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = s.closeAudit()
 		}
 	}()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -138,6 +148,7 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 	go s.awaitDeparture()
 	keep, _ := s.cfg.compaction() // Validate has seen it
 	s.compact = startCompactor(s.host, keep, s.log.Warn)
+	s.noteAudit("start")
 	s.log.Info("ready to serve client requests")
 	return s, nil
 }
@@ -238,7 +249,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		QuotaBytes: cfg.QuotaBackendBytes, ProgressInterval: cfg.WatchProgressInterval, ElectionTimeout: cfg.ElectionTimeout,
 		KeepaliveMinTime: cfg.KeepaliveMinTime, KeepaliveInterval: cfg.KeepaliveInterval, KeepaliveTimeout: cfg.KeepaliveTimeout,
 		Tokens: s.tokens, Passwords: s.passwords, ClientCertAuth: cfg.ClientTLS.ClientCertAuth, Options: []grpc.ServerOption{grpc.Creds(newFromEntrance())},
-		Logger: s.log, Metrics: v3rpc.NewMetrics(s.registry, cfg.Metrics == metricsExtensive),
+		Audit: s.audit, Logger: s.log, Metrics: v3rpc.NewMetrics(s.registry, cfg.Metrics == metricsExtensive),
 	})
 	s.rpc.RegisterHealer(s)
 	return nil
@@ -302,6 +313,8 @@ func (s *Server) Stop() error {
 	s.serving.stop(s.rpc, s.host.RequestTimeout())
 	err := errors.Join(s.host.Stop(), s.peerServing.stop())
 	s.tokens.Close()
+	s.noteAudit("stop")
+	err = errors.Join(err, s.closeAudit())
 	closeAll(s.logFiles)
 	return err
 }

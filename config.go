@@ -48,6 +48,7 @@ type Config struct {
 	EnableGateway, EnablePprof      bool
 	LogLevel, LogFormat, LogOutputs string // LogOutputs is a comma list
 	Metrics                         string // extensive, or anything else for less
+	AuditLog                        AuditConfig
 
 	ClientTLS, PeerTLS     TLSConfig // of what clients and members are served, and of what is dialed
 	CipherSuites           string    // of TLS 1.2, a comma list of names

@@ -99,6 +99,9 @@ func StartProxy(ctx context.Context, cfg Config) (*Proxy, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if cfg.AuditLog.File != "" {
+		return nil, errors.New("--audit-log is for members: a proxy only passes on what they record")
+	}
 	log, _, files, err := cfg.openLog()
 	if err != nil {
 		return nil, err

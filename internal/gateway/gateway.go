@@ -17,6 +17,7 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -27,6 +28,9 @@ type Config struct {
 	MaxMessageBytes int
 	// Trusted tells whether a WebSocket may be opened by a request; nil lets all.
 	Trusted func(*http.Request) bool
+	// AddressKey is the metadata key under which a call tells where it comes from: its last value is the address of the HTTP
+	// client. The empty key tells nothing.
+	AddressKey string
 }
 
 const (
@@ -70,6 +74,7 @@ func New(cfg Config) (*Gateway, error) {
 			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
 		}}),
 		runtime.WithErrorHandler(writeError),
+		runtime.WithMetadata(g.address),
 		runtime.WithDisablePathLengthFallback(),
 	)
 	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
@@ -82,6 +87,14 @@ func New(cfg Config) (*Gateway, error) {
 		}
 	}
 	return g, nil
+}
+
+// address goes behind what the client has sent, as metadata is put together.
+func (g *Gateway) address(_ context.Context, r *http.Request) metadata.MD {
+	if g.cfg.AddressKey == "" {
+		return nil
+	}
+	return metadata.Pairs(g.cfg.AddressKey, r.RemoteAddr)
 }
 
 // Listener is where the gRPC server accepts the gateway's calls.

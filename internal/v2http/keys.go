@@ -77,6 +77,9 @@ func (k *Keys) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		keyError(w, err)
 		return
 	}
+	if rec := recordOf(w); rec != nil {
+		rec.Recursive = q.recursive
+	}
 	if err := k.auth.mayAccess(r, q.asSent, q.recursive); err != nil {
 		keyError(w, err)
 		return

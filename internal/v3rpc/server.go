@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/cairn-kv/cairn/internal/audit"
 	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/engine"
@@ -82,6 +83,7 @@ type Config struct {
 
 	Logger  *slog.Logger
 	Metrics *Metrics
+	Audit   *audit.Log // nil for none
 	Options []grpc.ServerOption
 }
 
