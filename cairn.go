@@ -48,6 +48,7 @@ type Server struct {
 	peerServing *peerServing
 	heap        *heapTuner
 	secrets     secrets
+	files       fileBudget
 	tokens      token.Provider
 	passwords   *password.Checker
 	audit       *audit.Log // nil if there is none
@@ -100,6 +101,9 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 	}()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// The addresses come first: a member that nobody can reach should not touch its data.
+	if s.files, err = budgetFiles(); err != nil {
+		return nil, err
+	}
 	if s.secrets, err = cfg.openTLS(s.log); err != nil {
 		return nil, err
 	}
@@ -118,6 +122,7 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 		closeAll(append(listeners, metrics...))
 		return nil, err
 	}
+	s.files.bound(append(listeners, metrics...)...) // members come in even so
 	s.servePeers(peers)
 	s.heap = startHeapTuner()
 	defer func() {
@@ -214,7 +219,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if rec.Repaired != nil {
 		s.log.Warn("the log's end was torn and has been repaired", "repair", fmt.Sprint(*rec.Repaired))
 	}
-	st := &stores{fs: fs, dir: dir, cfg: machine.Config{MinLeaseTTLSeconds: cfg.minLeaseTTL(), MaxLearners: cfg.MaxLearners}}
+	st := &stores{fs: fs, dir: dir, openFiles: s.files.database, cfg: machine.Config{MinLeaseTTLSeconds: cfg.minLeaseTTL(), MaxLearners: cfg.MaxLearners}}
 	m, err := st.open(rec.Start.Index)
 	if err != nil {
 		return err

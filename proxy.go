@@ -126,6 +126,11 @@ func (p *Proxy) start(ctx context.Context) (err error) {
 	if p.ls, err = listen(p.cfg.ListenClientURLs, p.secrets.clients, "http/1.1"); err != nil {
 		return err
 	}
+	budget, err := budgetFiles()
+	if err != nil {
+		return err
+	}
+	budget.bound(p.ls...)
 	file := filepath.Join(p.cfg.proxyDir(), "cluster")
 	peers, err := proxy.Known(file)
 	if err != nil {
