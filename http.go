@@ -44,7 +44,7 @@ func (s *Server) web() (*web, error) {
 		var err error
 		// A request's bytes take a third more in base64, and names and spaces their part.
 		w.gateway, err = gateway.New(gateway.Config{MaxMessageBytes: 2 * (s.cfg.MaxRequestBytes + v3rpc.OverheadBytes), Trusted: api.Trusted,
-			AddressKey: v3rpc.AddressKey})
+			AddressKey: v3rpc.AddressKey, CallKey: v3rpc.CallKey, Began: s.rpc.CallBegan, Ended: s.rpc.CallEnded})
 		if err != nil {
 			return nil, err
 		}

@@ -72,6 +72,7 @@ type Config struct {
 	MaxTxnOps        int
 	MaxStreams       uint32 // per connection
 	QuotaBytes       int64
+	AnswerBytes      int64 // memory for large answers; 0 stands for 256 MiB
 	ProgressInterval time.Duration
 	ElectionTimeout  time.Duration
 
@@ -110,7 +111,7 @@ type Server struct {
 // New makes a server with all services registered.
 func New(b Backend, cfg Config) *Server {
 	s := &Server{health: health.NewServer(), leads: newLeaderWatch(b, cfg.ElectionTimeout)}
-	c := &core{Backend: b, cfg: cfg, pins: newPins()}
+	c := &core{Backend: b, cfg: cfg, pins: newPins(), room: newRoom(cfg.AnswerBytes)}
 	s.gate = &gate{core: c, leads: s.leads, open: newCalls()}
 	opts := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{cfg.Metrics}),
@@ -191,6 +192,7 @@ type core struct {
 	Backend
 	cfg  Config
 	pins *pins
+	room *room
 }
 
 func (c *core) header(v *machine.View, rev int64) wire.Header {
