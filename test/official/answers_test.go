@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -92,9 +93,9 @@ func (p *process) call(ctx context.Context, from http.RoundTripper, method strin
 // wait their turn, and all are given.
 func TestLargeAnswersTakeTurns(t *testing.T) {
 	t.Parallel()
-	data, readers, most := 48, 40, 700
+	data, readers, most := 32, 40, 700
 	if *long {
-		data, readers, most = 100, 100, 900
+		data, readers, most = 100, 100, 1100
 	}
 	p := start(t, "--quota-backend-bytes=4294967296")
 	c := p.client()
@@ -183,5 +184,85 @@ func TestWhoDoesNotReadIsNotWaitedFor(t *testing.T) {
 	require.Greater(t, n, int64(40<<20))
 	require.Equal(t, "0", resp.Trailer.Get("Grpc-Status"))
 	fill(t, p.client(), 1) // small ones need not wait at all
+	p.stop()
+}
+
+// A listing of v2 goes out as it is made, and is the same in pieces as it would be whole.
+func TestLargeListingsAreStreamed(t *testing.T) {
+	t.Parallel()
+	const dirs, each, size, readers = 30, 20, 60 << 10, 30
+	p := start(t)
+	put := func(path, value string) {
+		r, err := http.NewRequest(http.MethodPut, p.url()+"/v2/keys"+path, strings.NewReader("value="+value))
+		require.NoError(t, err)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		resp, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		require.Equal(t, 201, resp.StatusCode)
+	}
+	for d := range dirs {
+		for i := range each {
+			put(fmt.Sprintf("/list/%02d/%02d", d, i), strings.Repeat("v", size))
+		}
+		put(fmt.Sprintf("/list/%02d-hidden/_only", d), "x")
+	}
+	type node struct {
+		Key, Value string
+		Dir        bool
+		Nodes      []node
+	}
+	for _, header := range []string{"", "X-Else"} { // the quick way, and net/http's
+		p.forgetPeak()
+		before := p.megabytes("VmRSS")
+		var wg sync.WaitGroup
+		for i := range readers {
+			wg.Go(func() {
+				r, err := http.NewRequest(http.MethodGet, p.url()+"/v2/keys/list?recursive=true", nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if header != "" {
+					r.Header.Set(header, "1")
+				}
+				resp, err := (&http.Transport{DisableCompression: header == ""}).RoundTrip(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer resp.Body.Close()
+				if i > 0 {
+					if n, err := io.Copy(io.Discard, resp.Body); err != nil || n < dirs*each*size {
+						t.Error(n, err)
+					}
+					return
+				}
+				var a struct{ Node node }
+				if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
+					t.Error(err)
+					return
+				}
+				if len(a.Node.Nodes) != 2*dirs {
+					t.Errorf("%d directories", len(a.Node.Nodes))
+				}
+				for d, dir := range a.Node.Nodes {
+					if want := each * (1 - d%2); len(dir.Nodes) != want || !dir.Dir {
+						t.Errorf("%s has %d keys", dir.Key, len(dir.Nodes))
+					}
+					for i, n := range dir.Nodes {
+						if n.Key != fmt.Sprintf("/list/%02d/%02d", d/2, i) || len(n.Value) != size {
+							t.Errorf("%s of %d bytes", n.Key, len(n.Value))
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
+		peak := p.megabytes("VmHWM")
+		t.Logf("%d readers of %d MB: the server held %d MB before and %d MB at most", readers, dirs*each*size>>20, before, peak)
+		require.Less(t, peak, before+200)
+	}
 	p.stop()
 }
