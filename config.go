@@ -47,6 +47,8 @@ type Config struct {
 	AuthTokenTTL                    int // of simple tokens, in seconds
 	EnableGateway, EnablePprof      bool
 	LogLevel, LogFormat, LogOutputs string // LogOutputs is a comma list
+	EnableLogRotation               bool   // of the one file among LogOutputs
+	LogRotationConfigJSON           string
 	Metrics                         string // extensive, or anything else for less
 	AuditLog                        AuditConfig
 

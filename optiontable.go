@@ -8,8 +8,7 @@ import (
 )
 
 const (
-	noRotation = "let a tool such as logrotate do it, with copytruncate"
-	noTracing  = "requests are not traced"
+	noTracing = "requests are not traced"
 )
 
 func options() []option {
@@ -54,6 +53,8 @@ func options() []option {
 		text("log-level", "info", "debug, info, warn, error, panic or fatal.", func(c *Config) *string { return &c.LogLevel }),
 		text("log-format", "json", "json or console.", func(c *Config) *string { return &c.LogFormat }),
 		text("log-outputs", "default", "Comma list of stderr, stdout, systemd/journal and files; or default, which is stderr.", func(c *Config) *string { return &c.LogOutputs }),
+		boolean("enable-log-rotation", "false", "Exchange the log's file for a new one when it is full.", func(c *Config) *bool { return &c.EnableLogRotation }),
+		text("log-rotation-config-json", defaultRotation, "When a log file is full (maxsize, MiB), how many former ones are kept (maxbackups) and for how many days (maxage), 0 for all; localtime in their names, compress.", func(c *Config) *string { return &c.LogRotationConfigJSON }),
 		word("logger", "zap", "zap: the format is zap's.", checkLogger, func(*Config) *string { return new(string) }),
 		text("audit-log", "", "File to record in who did what; none if not given.", func(c *Config) *string { return &c.AuditLog.File }),
 		text("audit-log-level", "writes", "admin (users, roles, members, whole copies), writes (also keys and leases) or all (also reads).", func(c *Config) *string { return &c.AuditLog.Level }),
@@ -130,7 +131,7 @@ func options() []option {
 		refusedBool("unsafe-no-fsync", "what is acknowledged is always on disk"),
 		refusedBool("socket-reuse-port", "two members on one address would share its clients"),
 		refused("listen-client-http-urls", "", "gRPC and HTTP share the client URLs"),
-		refusedBool("enable-log-rotation", noRotation), ignoredText("log-rotation-config-json", ""), refusedBool("enable-distributed-tracing", noTracing),
+		refusedBool("enable-distributed-tracing", noTracing),
 	}
 	for _, name := range []string{"address", "service-name", "instance-id", "sampling-rate"} {
 		opts = append(opts, ignoredText("distributed-tracing-"+name, ""))
