@@ -250,7 +250,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.rpc = v3rpc.New(s.host, v3rpc.Config{
-		Version: Version, MaxRequestBytes: cfg.MaxRequestBytes, MaxTxnOps: cfg.MaxTxnOps, MaxStreams: cfg.MaxConcurrentStreams,
+		Version: Version, MaxRequestBytes: cfg.MaxRequestBytes, MaxTxnOps: cfg.MaxTxnOps, MaxStreams: cfg.streams(),
 		QuotaBytes: cfg.QuotaBackendBytes, ProgressInterval: cfg.WatchProgressInterval, ElectionTimeout: cfg.ElectionTimeout,
 		KeepaliveMinTime: cfg.KeepaliveMinTime, KeepaliveInterval: cfg.KeepaliveInterval, KeepaliveTimeout: cfg.KeepaliveTimeout,
 		Tokens: s.tokens, Passwords: s.passwords, ClientCertAuth: cfg.ClientTLS.ClientCertAuth, Options: []grpc.ServerOption{grpc.Creds(newFromEntrance())},

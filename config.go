@@ -124,6 +124,16 @@ const metricsExtensive = "extensive"
 
 const defaultQuota = 2 << 30
 
+// manyStreams is how many streams a connection may have if no option says so.
+const manyStreams = 100_000
+
+func (c *Config) streams() uint32 {
+	if !c.given["max-concurrent-streams"] {
+		return min(c.MaxConcurrentStreams, manyStreams)
+	}
+	return c.MaxConcurrentStreams
+}
+
 func (c *Config) quota() int64 {
 	if c.QuotaBackendBytes == 0 {
 		return defaultQuota
