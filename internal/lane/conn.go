@@ -24,7 +24,7 @@ type conn struct {
 
 	buf     []byte // read and not taken yet
 	renewed time.Time
-	due     time.Time // limit of the request that has begun
+	due     time.Time   // limit of the request that has begun
 	busy    atomic.Bool // a request is being answered
 
 	head head
