@@ -172,7 +172,7 @@ var methodClasses = map[string]audit.Class{
 	pb.Maintenance_Hash_FullMethodName: audit.Read, pb.Maintenance_HashKV_FullMethodName: audit.Read,
 	pb.Auth_AuthStatus_FullMethodName: audit.Read, pb.Auth_UserGet_FullMethodName: audit.Read, pb.Auth_UserList_FullMethodName: audit.Read,
 	pb.Auth_RoleGet_FullMethodName: audit.Read, pb.Auth_RoleList_FullMethodName: audit.Read,
-	LeaderMethod: audit.Read, ObserveMethod: audit.Read,
+	LeaderMethod: audit.Read, ObserveMethod: audit.Read, ListLimitsMethod: audit.Read,
 	"/grpc.health.v1.Health/Check": audit.Read, "/grpc.health.v1.Health/List": audit.Read, healthWatchMethod: audit.Read,
 
 	pb.KV_Put_FullMethodName: audit.Write, pb.KV_DeleteRange_FullMethodName: audit.Write, pb.KV_Txn_FullMethodName: audit.Write,

@@ -59,9 +59,9 @@ func (s *kvServer) rangeKeys(ctx context.Context, body []byte) (*wire.Frame, err
 			return nil, h.end(err)
 		}
 		if n := resultRoom(&res); h == nil && n > smallAnswer {
-			if h = s.room.try(ctx, n); h == nil {
+			if h = s.answers.try(ctx, n); h == nil {
 				// What was read is let go: it would be held while others have their turn.
-				if h, err = s.room.take(ctx, n); err != nil {
+				if h, err = s.answers.take(ctx, n); err != nil {
 					return nil, err
 				}
 				continue
@@ -204,8 +204,8 @@ func (s *kvServer) readTxn(ctx context.Context, t *wire.TxnRequest) (*wire.Frame
 			return nil, room.end(err)
 		}
 		if n := txnRoom(res); room == nil && n > smallAnswer {
-			if room = s.room.try(ctx, n); room == nil {
-				if room, err = s.room.take(ctx, n); err != nil {
+			if room = s.answers.try(ctx, n); room == nil {
+				if room, err = s.answers.take(ctx, n); err != nil {
 					return nil, err
 				}
 				continue

@@ -149,7 +149,7 @@ func gatewayCall(ctx context.Context) string {
 
 // CallBegan tells that the gateway is about to make a call.
 func (s *Server) CallBegan(call string) {
-	r := s.gate.room
+	r := s.gate.answers
 	r.mu.Lock()
 	r.calls[call] = nil
 	r.mu.Unlock()
@@ -157,7 +157,7 @@ func (s *Server) CallBegan(call string) {
 
 // CallEnded tells that nothing is left of the answer to a call of the gateway.
 func (s *Server) CallEnded(call string) {
-	r := s.gate.room
+	r := s.gate.answers
 	r.mu.Lock()
 	hs := r.calls[call]
 	delete(r.calls, call)
@@ -280,7 +280,7 @@ func (c *core) roomFor(ctx context.Context, n int64) (*hold, error) {
 	if n <= smallAnswer {
 		return nil, nil
 	}
-	return c.room.take(ctx, n)
+	return c.answers.take(ctx, n)
 }
 
 // end gives back what was taken for an answer that turns out to be an error.

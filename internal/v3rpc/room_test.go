@@ -163,8 +163,8 @@ func TestRoomOfAnEndedConnection(t *testing.T) {
 
 // The gateway's calls hold more, until their clients have the answer; a call whose client has left holds nothing after that.
 func TestRoomOfTheGateway(t *testing.T) {
-	s := &Server{gate: &gate{core: &core{room: newRoom(10 << 20)}}}
-	r := s.gate.room
+	s := &Server{gate: &gate{core: &core{answers: newRoom(10 << 20)}}}
+	r := s.gate.answers
 	ctx := peer.NewContext(context.Background(), &peer.Peer{Addr: memory{}})
 	ctx = metadata.NewIncomingContext(ctx, metadata.Pairs(CallKey, "forged", CallKey, "7"))
 	s.CallBegan("7")

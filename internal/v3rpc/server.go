@@ -111,7 +111,7 @@ type Server struct {
 // New makes a server with all services registered.
 func New(b Backend, cfg Config) *Server {
 	s := &Server{health: health.NewServer(), leads: newLeaderWatch(b, cfg.ElectionTimeout)}
-	c := &core{Backend: b, cfg: cfg, pins: newPins(), room: newRoom(cfg.AnswerBytes)}
+	c := &core{Backend: b, cfg: cfg, pins: newPins(), answers: newRoom(cfg.AnswerBytes)}
 	s.gate = &gate{core: c, leads: s.leads, open: newCalls()}
 	opts := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{cfg.Metrics}),
@@ -190,9 +190,9 @@ func (s *Server) Shutdown(ctx context.Context) {
 // core is what all services share.
 type core struct {
 	Backend
-	cfg  Config
-	pins *pins
-	room *room
+	cfg     Config
+	pins    *pins
+	answers *room
 }
 
 func (c *core) header(v *machine.View, rev int64) wire.Header {
