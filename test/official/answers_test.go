@@ -3,12 +3,10 @@ package official
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -21,7 +19,6 @@ import (
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"golang.org/x/net/http2"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -65,10 +62,10 @@ func fillMB(t *testing.T, c *clientv3.Client, prefix string, megabytes, size int
 }
 
 // reader makes calls and throws the answers away, so that only the server holds them. Each has a connection of its own.
-func reader() *http2.Transport {
-	return &http2.Transport{AllowHTTP: true, DisableCompression: true, DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, addr)
-	}}
+func reader() *http.Transport {
+	plain := new(http.Protocols)
+	plain.SetUnencryptedHTTP2(true)
+	return &http.Transport{DisableCompression: true, Protocols: plain}
 }
 
 func frame(t *testing.T, m proto.Message) []byte {
