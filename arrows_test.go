@@ -49,6 +49,7 @@ var forbidden = []struct{ from, to, why string }{
 	{"internal/sim", "internal/host", "the simulator replaces host"},
 	{"internal/discovery", "internal/host", "who finds members does not know what for"},
 	{"internal/migrate", "internal/host", "a copy goes through the APIs"},
+	{"internal/audit", "internal/", "records know nothing of what makes them"},
 	{"internal/lane", "internal/", "the lane does not know what it serves"},
 	{"internal/proxy", "internal/v2http", "the proxy does not know what a request means"},
 	{"internal/proxy", "internal/peer", "the proxy asks through a function"},

@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/grpc"
 
+	"github.com/cairn-kv/cairn/internal/audit"
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/host"
 	"github.com/cairn-kv/cairn/internal/machine"
@@ -47,8 +48,10 @@ type Server struct {
 	peerServing *peerServing
 	heap        *heapTuner
 	secrets     secrets
+	files       fileBudget
 	tokens      token.Provider
 	passwords   *password.Checker
+	audit       *audit.Log // nil if there is none
 	compact     *autoCompactor
 	started     time.Time
 	syncs       host.Recent   // of the log
@@ -88,8 +91,19 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 			s.tokens.Close()
 		}
 	}()
+	if err = s.openAudit(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = s.closeAudit()
+		}
+	}()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// The addresses come first: a member that nobody can reach should not touch its data.
+	if s.files, err = budgetFiles(); err != nil {
+		return nil, err
+	}
 	if s.secrets, err = cfg.openTLS(s.log); err != nil {
 		return nil, err
 	}
@@ -108,6 +122,7 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 		closeAll(append(listeners, metrics...))
 		return nil, err
 	}
+	s.files.bound(append(listeners, metrics...)...) // members come in even so
 	s.servePeers(peers)
 	s.heap = startHeapTuner()
 	defer func() {
@@ -138,6 +153,7 @@ func start(ctx context.Context, s *Server) (_ *Server, err error) {
 	go s.awaitDeparture()
 	keep, _ := s.cfg.compaction() // Validate has seen it
 	s.compact = startCompactor(s.host, keep, s.log.Warn)
+	s.noteAudit("start")
 	s.log.Info("ready to serve client requests")
 	return s, nil
 }
@@ -203,7 +219,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if rec.Repaired != nil {
 		s.log.Warn("the log's end was torn and has been repaired", "repair", fmt.Sprint(*rec.Repaired))
 	}
-	st := &stores{fs: fs, dir: dir, cfg: machine.Config{MinLeaseTTLSeconds: cfg.minLeaseTTL(), MaxLearners: cfg.MaxLearners}}
+	st := &stores{fs: fs, dir: dir, openFiles: s.files.database, cfg: machine.Config{MinLeaseTTLSeconds: cfg.minLeaseTTL(), MaxLearners: cfg.MaxLearners}}
 	m, err := st.open(rec.Start.Index)
 	if err != nil {
 		return err
@@ -234,11 +250,11 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.rpc = v3rpc.New(s.host, v3rpc.Config{
-		Version: Version, MaxRequestBytes: cfg.MaxRequestBytes, MaxTxnOps: cfg.MaxTxnOps, MaxStreams: cfg.MaxConcurrentStreams,
+		Version: Version, MaxRequestBytes: cfg.MaxRequestBytes, MaxTxnOps: cfg.MaxTxnOps, MaxStreams: cfg.streams(),
 		QuotaBytes: cfg.QuotaBackendBytes, ProgressInterval: cfg.WatchProgressInterval, ElectionTimeout: cfg.ElectionTimeout,
 		KeepaliveMinTime: cfg.KeepaliveMinTime, KeepaliveInterval: cfg.KeepaliveInterval, KeepaliveTimeout: cfg.KeepaliveTimeout,
 		Tokens: s.tokens, Passwords: s.passwords, ClientCertAuth: cfg.ClientTLS.ClientCertAuth, Options: []grpc.ServerOption{grpc.Creds(newFromEntrance())},
-		Logger: s.log, Metrics: v3rpc.NewMetrics(s.registry, cfg.Metrics == metricsExtensive),
+		Audit: s.audit, Logger: s.log, Metrics: v3rpc.NewMetrics(s.registry, cfg.Metrics == metricsExtensive),
 	})
 	s.rpc.RegisterHealer(s)
 	return nil
@@ -302,6 +318,8 @@ func (s *Server) Stop() error {
 	s.serving.stop(s.rpc, s.host.RequestTimeout())
 	err := errors.Join(s.host.Stop(), s.peerServing.stop())
 	s.tokens.Close()
+	s.noteAudit("stop")
+	err = errors.Join(err, s.closeAudit())
 	closeAll(s.logFiles)
 	return err
 }

@@ -47,7 +47,10 @@ type Config struct {
 	AuthTokenTTL                    int // of simple tokens, in seconds
 	EnableGateway, EnablePprof      bool
 	LogLevel, LogFormat, LogOutputs string // LogOutputs is a comma list
+	EnableLogRotation               bool   // of the one file among LogOutputs
+	LogRotationConfigJSON           string
 	Metrics                         string // extensive, or anything else for less
+	AuditLog                        AuditConfig
 
 	ClientTLS, PeerTLS     TLSConfig // of what clients and members are served, and of what is dialed
 	CipherSuites           string    // of TLS 1.2, a comma list of names
@@ -120,6 +123,16 @@ func DefaultConfig() Config {
 const metricsExtensive = "extensive"
 
 const defaultQuota = 2 << 30
+
+// manyStreams is how many streams a connection may have if no option says so.
+const manyStreams = 100_000
+
+func (c *Config) streams() uint32 {
+	if !c.given["max-concurrent-streams"] {
+		return min(c.MaxConcurrentStreams, manyStreams)
+	}
+	return c.MaxConcurrentStreams
+}
 
 func (c *Config) quota() int64 {
 	if c.QuotaBackendBytes == 0 {

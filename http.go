@@ -33,17 +33,18 @@ func (s *Server) web() (*web, error) {
 	for _, mux := range []*http.ServeMux{clients, metrics} {
 		mux.HandleFunc(doctor.Path, s.serveDiagnosis)
 	}
-	var keys *v2http.Keys
+	var keys http.Handler // of /v2/keys
 	if s.cfg.EnableV2 {
 		all, keys = s.v2(clients)
 		if s.logLevel != nil {
-			clients.Handle("/config/local/log", &v2http.LogLevel{Level: s.logLevel, Logger: s.log})
+			clients.Handle("/config/local/log", v2http.Recorded(s.audit, &v2http.LogLevel{Level: s.logLevel, Logger: s.log}))
 		}
 	}
 	if s.cfg.EnableGateway {
 		var err error
 		// A request's bytes take a third more in base64, and names and spaces their part.
-		w.gateway, err = gateway.New(gateway.Config{MaxMessageBytes: 2 * (s.cfg.MaxRequestBytes + v3rpc.OverheadBytes), Trusted: api.Trusted})
+		w.gateway, err = gateway.New(gateway.Config{MaxMessageBytes: 2 * (s.cfg.MaxRequestBytes + v3rpc.OverheadBytes), Trusted: api.Trusted,
+			AddressKey: v3rpc.AddressKey, CallKey: v3rpc.CallKey, Began: s.rpc.CallBegan, Ended: s.rpc.CallEnded})
 		if err != nil {
 			return nil, err
 		}
@@ -57,18 +58,19 @@ func (s *Server) web() (*web, error) {
 }
 
 // v2 is the v2 API, before what else there is.
-func (s *Server) v2(next http.Handler) (http.Handler, *v2http.Keys) {
+func (s *Server) v2(next http.Handler) (all, ofKeys http.Handler) {
 	id := s.host.ClusterID().String()
 	router := v2http.NewRouter(next)
 	auth := v2http.NewAuth(s.host, s.host, s.passwords, s.cfg.ClientTLS.ClientCertAuth, id, s.log)
 	keys := v2http.NewKeys(s.host, s.host, auth, id)
 	keys.Register(s.registry)
-	members := v2http.NewMembers(s.host, s.host, auth, id)
+	ofKeys = v2http.Recorded(s.audit, keys)
+	members := v2http.Recorded(s.audit, v2http.NewMembers(s.host, s.host, auth, id))
 	stats := v2http.NewStats(s.host, s.host, s.appends, keys, s.cfg.Name, s.started)
 	for path, page := range map[string]http.Handler{
-		"/v2/auth/":           auth,
-		v2http.KeysPath:       keys,
-		v2http.KeysPath + "/": keys,
+		"/v2/auth/":           v2http.Recorded(s.audit, auth),
+		v2http.KeysPath:       ofKeys,
+		v2http.KeysPath + "/": ofKeys,
 		"/v2/members":         members,
 		"/v2/members/":        members,
 		"/v2/machines":        v2http.Machines{Backend: s.host},
@@ -78,7 +80,7 @@ func (s *Server) v2(next http.Handler) (http.Handler, *v2http.Keys) {
 	} {
 		router.Handle(path, page)
 	}
-	return router, keys
+	return router, ofKeys
 }
 
 func (c *Config) access(log *slog.Logger) v2http.Access {

@@ -55,7 +55,7 @@ func (c *Config) validateLogging() error {
 	if len(outputs) > 1 && slices.Contains(outputs, logJournal) {
 		return fmt.Errorf("--log-outputs: running with systemd/journal but other '--log-outputs' values (%q) are configured", outputs)
 	}
-	return nil
+	return c.validateRotation()
 }
 
 // openLog opens the outputs and tells there what the options had to say. Its lines have the fields that etcd's log
@@ -65,7 +65,7 @@ func (c *Config) openLog() (*slog.Logger, *slog.LevelVar, []io.Closer, error) {
 	var level *slog.LevelVar
 	var files []io.Closer
 	if log == nil {
-		out, opened, err := openOutputs(splitList(c.LogOutputs))
+		out, opened, err := c.openOutputs(splitList(c.LogOutputs))
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -84,7 +84,7 @@ func (c *Config) openLog() (*slog.Logger, *slog.LevelVar, []io.Closer, error) {
 	return log, level, files, nil
 }
 
-func openOutputs(outputs []string) (io.Writer, []io.Closer, error) {
+func (c *Config) openOutputs(outputs []string) (io.Writer, []io.Closer, error) {
 	var ws everywhere
 	var files []io.Closer
 	for _, o := range outputs {
@@ -100,6 +100,16 @@ func openOutputs(outputs []string) (io.Writer, []io.Closer, error) {
 			if err != nil {
 				closeAll(files)
 				return nil, nil, fmt.Errorf("--log-outputs: %w", err)
+			}
+			if c.EnableLogRotation {
+				if err := f.Close(); err != nil {
+					closeAll(files)
+					return nil, nil, fmt.Errorf("--log-outputs: %w", err)
+				}
+				how, _ := parseRotation(c.LogRotationConfigJSON) // Validate has seen it
+				f := how.rotated(o)
+				ws, files = append(ws, f), append(files, f)
+				continue
 			}
 			ws, files = append(ws, f), append(files, f)
 		}

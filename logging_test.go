@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -40,4 +42,33 @@ func TestALogThatCannotBeOpenedStopsTheStart(t *testing.T) {
 	require.ErrorContains(t, err, "--log-outputs: ")
 	require.ErrorContains(t, err, "no such file or directory")
 	require.NoDirExists(t, c.DataDir)
+}
+
+// The file is exchanged when it is full, former ones are kept as many as wanted, and another output beside it has all of it.
+func TestLogRotation(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "log")
+	c, err := check([]string{"--log-outputs", "stderr," + path, "--enable-log-rotation", "--log-rotation-config-json", `{"maxsize":1,"maxbackups":2}`}, nil)
+	require.NoError(t, err)
+	c.LogOutputs = path // so that the test prints nothing
+	log, _, files, err := c.openLog()
+	require.NoError(t, err)
+	for range 5 * 1024 {
+		log.Info(strings.Repeat("x", 1024))
+	}
+	closeAll(files)
+	var names []os.DirEntry
+	require.Eventually(t, func() bool { // former files are removed in the background
+		names, err = os.ReadDir(dir)
+		return err == nil && len(names) == 3
+	}, 10*time.Second, time.Millisecond)
+	for _, n := range names {
+		fi, err := n.Info()
+		require.NoError(t, err)
+		require.LessOrEqual(t, fi.Size(), int64(1<<20))
+		require.Zero(t, fi.Mode().Perm()&0o077)
+	}
+	c.LogOutputs = dir
+	_, _, _, err = c.openLog()
+	require.ErrorContains(t, err, "is a directory")
 }

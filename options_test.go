@@ -65,7 +65,7 @@ func TestSwitchesTakeNoArgument(t *testing.T) {
 		require.Equal(t, "X", c.DataDir, name)
 	}
 	for _, name := range []string{"unsafe-no-fsync",
-		"enable-log-rotation", "enable-distributed-tracing", "socket-reuse-port"} {
+		"enable-distributed-tracing", "socket-reuse-port"} {
 		_, err := parse("--"+name, "--data-dir", "X")
 		require.ErrorContains(t, err, "--"+name+" is not supported: ")
 		_, err = parse("--" + name + "=false")
@@ -106,6 +106,16 @@ func TestWhatIsRefused(t *testing.T) {
 		{"--log-level=loud", false, `unrecognized level: "loud", supported values debug, info, warn, error, panic, fatal`},
 		{"--log-format=xml", false, "unknown log format: xml, supported values json, console"},
 		{"--log-outputs=default,stdout", false, `multi logoutput for "default" is not supported yet`},
+		{"--enable-log-rotation", false, "--log-outputs requires a single file path when --log-rotate-config-json is defined"},
+		{"--enable-log-rotation --log-outputs=stderr", false, "--log-outputs requires a single file path when"},
+		{"--enable-log-rotation --log-outputs=systemd/journal", false, "--log-outputs requires a single file path when"},
+		{"--enable-log-rotation --log-outputs=a,b", false, "--log-outputs requires a single file path when"},
+		{"--enable-log-rotation --log-outputs=a --log-rotation-config-json={", false, "improperly formatted log rotation config: unexpected end of JSON input"},
+		{"--enable-log-rotation --log-outputs=a --log-rotation-config-json=", false, "improperly formatted log rotation config: "},
+		{"--enable-log-rotation --log-outputs=a --log-rotation-config-json={\"maxsize\":\"1\"}", false, "invalid log rotation config: json: cannot unmarshal string"},
+		{"--enable-log-rotation --log-outputs=a --log-rotation-config-json={\"maxage\":-1}", false, "must not be negative"},
+		{"--audit-log-level=loud", false, `--audit-log-level: unknown level "loud"`},
+		{"--audit-log-max-backups=0", false, "--audit-log-max-backups must be >0 (set to 0)"},
 		{"--log-outputs=systemd/journal,stdout", false, "systemd/journal but other '--log-outputs' values"},
 
 		{"--listen-client-urls=localhost:2379", true, "URL scheme must be http, https, unix, or unixs"},

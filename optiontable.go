@@ -8,8 +8,7 @@ import (
 )
 
 const (
-	noRotation = "let a tool such as logrotate do it, with copytruncate"
-	noTracing  = "requests are not traced"
+	noTracing = "requests are not traced"
 )
 
 func options() []option {
@@ -54,7 +53,15 @@ func options() []option {
 		text("log-level", "info", "debug, info, warn, error, panic or fatal.", func(c *Config) *string { return &c.LogLevel }),
 		text("log-format", "json", "json or console.", func(c *Config) *string { return &c.LogFormat }),
 		text("log-outputs", "default", "Comma list of stderr, stdout, systemd/journal and files; or default, which is stderr.", func(c *Config) *string { return &c.LogOutputs }),
+		boolean("enable-log-rotation", "false", "Exchange the log's file for a new one when it is full.", func(c *Config) *bool { return &c.EnableLogRotation }),
+		text("log-rotation-config-json", defaultRotation, "When a log file is full (maxsize, MiB), how many former ones are kept (maxbackups) and for how many days (maxage), 0 for all; localtime in their names, compress.", func(c *Config) *string { return &c.LogRotationConfigJSON }),
 		word("logger", "zap", "zap: the format is zap's.", checkLogger, func(*Config) *string { return new(string) }),
+		text("audit-log", "", "File to record in who did what; none if not given.", func(c *Config) *string { return &c.AuditLog.File }),
+		text("audit-log-level", "writes", "admin (users, roles, members, whole copies), writes (also keys and leases) or all (also reads).", func(c *Config) *string { return &c.AuditLog.Level }),
+		number("audit-log-max-size", "100", "Size in MiB from which on the file is exchanged for a new one.", func(c *Config) *int { return &c.AuditLog.MaxSize }),
+		number("audit-log-max-backups", "10", "Former files to keep.", func(c *Config) *int { return &c.AuditLog.MaxBackups }),
+		number("audit-log-max-age", "0", "Days to keep former files; 0 for as long as there is room for them.", func(c *Config) *int { return &c.AuditLog.MaxAge }),
+		boolean("audit-log-compress", "false", "Compress former files with gzip.", func(c *Config) *bool { return &c.AuditLog.Compress }),
 		text("metrics", "basic", "basic, or extensive for histograms of how long calls take.", func(c *Config) *string { return &c.Metrics }),
 		word("feature-gates", "", "Names of etcd's feature gates with true or false; InitialCorruptCheck and CompactHashCheck have an effect.", checkFeatureGates, func(c *Config) *string { return &c.FeatureGates }),
 		duration("compact-hash-check-time", "1m", "Time between two comparisons of what members hold after a compaction.", func(c *Config) *time.Duration { return &c.CompactHashCheckTime }),
@@ -124,7 +131,7 @@ func options() []option {
 		refusedBool("unsafe-no-fsync", "what is acknowledged is always on disk"),
 		refusedBool("socket-reuse-port", "two members on one address would share its clients"),
 		refused("listen-client-http-urls", "", "gRPC and HTTP share the client URLs"),
-		refusedBool("enable-log-rotation", noRotation), ignoredText("log-rotation-config-json", ""), refusedBool("enable-distributed-tracing", noTracing),
+		refusedBool("enable-distributed-tracing", noTracing),
 	}
 	for _, name := range []string{"address", "service-name", "instance-id", "sampling-rate"} {
 		opts = append(opts, ignoredText("distributed-tracing-"+name, ""))

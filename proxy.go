@@ -99,6 +99,9 @@ func StartProxy(ctx context.Context, cfg Config) (*Proxy, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if cfg.AuditLog.File != "" {
+		return nil, errors.New("--audit-log is for members: a proxy only passes on what they record")
+	}
 	log, _, files, err := cfg.openLog()
 	if err != nil {
 		return nil, err
@@ -123,6 +126,11 @@ func (p *Proxy) start(ctx context.Context) (err error) {
 	if p.ls, err = listen(p.cfg.ListenClientURLs, p.secrets.clients, "http/1.1"); err != nil {
 		return err
 	}
+	budget, err := budgetFiles()
+	if err != nil {
+		return err
+	}
+	budget.bound(p.ls...)
 	file := filepath.Join(p.cfg.proxyDir(), "cluster")
 	peers, err := proxy.Known(file)
 	if err != nil {

@@ -163,7 +163,7 @@ func (s *splitter) sniff(c net.Conn) (func(), error) {
 	to := func() { s.http.give(withHead(c, head)) }
 	switch {
 	case http2:
-		to = func() { s.grpc.give(withHead(c, head)) }
+		to = func() { s.grpc.give(withLife(withHead(c, head))) }
 	case s.lane != nil:
 		to = func() { s.lane.Serve(c, head) }
 	}

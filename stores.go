@@ -31,6 +31,8 @@ type stores struct {
 	fs  vfs.FS
 	dir string
 	cfg machine.Config
+	// openFiles bounds those of a database; 0 stands for the engine's default.
+	openFiles int
 }
 
 func storeName(index uint64) string { return fmt.Sprintf("%s%016x", storePrefix, index) }
@@ -109,7 +111,7 @@ func (s *stores) sweep(inUse string) error {
 }
 
 func (s *stores) openMachine(name string) (*machine.Machine, error) {
-	eng, err := pebble.Open(s.fs, s.path(name), pebble.Options{})
+	eng, err := pebble.Open(s.fs, s.path(name), pebble.Options{OpenFiles: s.openFiles})
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +163,7 @@ func (s *stores) load(ctx context.Context, image, name string) error {
 	if err := s.fs.RemoveAll(s.path(tmp)); err != nil {
 		return err
 	}
-	eng, err := pebble.Open(s.fs, s.path(tmp), pebble.Options{})
+	eng, err := pebble.Open(s.fs, s.path(tmp), pebble.Options{OpenFiles: s.openFiles})
 	if err != nil {
 		return err
 	}

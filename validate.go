@@ -76,6 +76,9 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("--cors: Invalid CORS origin: %s", origin)
 		}
 	}
+	if err := c.AuditLog.validate(); err != nil {
+		return err
+	}
 	return c.validateLogging()
 }
 

@@ -10,13 +10,16 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -27,6 +30,13 @@ type Config struct {
 	MaxMessageBytes int
 	// Trusted tells whether a WebSocket may be opened by a request; nil lets all.
 	Trusted func(*http.Request) bool
+	// AddressKey is the metadata key under which a call tells where it comes from: its last value is the address of the HTTP
+	// client. The empty key tells nothing.
+	AddressKey string
+	// CallKey is the metadata key under which a unary call over HTTP is named. Began is told before it is made, and Ended when
+	// nothing is left of its answer.
+	CallKey      string
+	Began, Ended func(call string)
 }
 
 const (
@@ -43,6 +53,7 @@ type Gateway struct {
 	stop context.CancelFunc
 	ctx  context.Context
 
+	calls   atomic.Uint64
 	mu      sync.Mutex
 	closed  bool
 	bridges sync.WaitGroup // WebSockets, which no HTTP server waits for
@@ -70,6 +81,7 @@ func New(cfg Config) (*Gateway, error) {
 			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
 		}}),
 		runtime.WithErrorHandler(writeError),
+		runtime.WithMetadata(g.address),
 		runtime.WithDisablePathLengthFallback(),
 	)
 	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
@@ -82,6 +94,27 @@ func New(cfg Config) (*Gateway, error) {
 		}
 	}
 	return g, nil
+}
+
+// address goes behind what the client has sent, as metadata is put together.
+func (g *Gateway) address(_ context.Context, r *http.Request) metadata.MD {
+	if g.cfg.AddressKey == "" {
+		return nil
+	}
+	md := metadata.Pairs(g.cfg.AddressKey, r.RemoteAddr)
+	if name, ok := r.Context().Value(callName{}).(string); ok {
+		md.Set(g.cfg.CallKey, name)
+	}
+	return md
+}
+
+// callName is the key of a call's name in the context of its request.
+type callName struct{}
+
+// named is the request with a name for its call.
+func (g *Gateway) named(r *http.Request) (*http.Request, string) {
+	name := strconv.FormatUint(g.calls.Add(1), 36)
+	return r.WithContext(context.WithValue(r.Context(), callName{}, name)), name
 }
 
 // Listener is where the gRPC server accepts the gateway's calls.
@@ -152,11 +185,42 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// answers begin when the request has ended.
 		_ = http.NewResponseController(w).EnableFullDuplex()
 	}
-	g.mux.ServeHTTP(w, r)
-	if !streams[r.URL.Path] {
-		passOver(w, r)
+	if streams[r.URL.Path] {
+		g.mux.ServeHTTP(w, r)
+		return
 	}
+	if g.cfg.Ended != nil {
+		var name string
+		r, name = g.named(r)
+		g.cfg.Began(name)
+		defer g.cfg.Ended(name)
+		w = &hurried{ResponseWriter: w}
+	}
+	g.mux.ServeHTTP(w, r)
+	passOver(w, r)
 }
+
+const (
+	largeAnswer = 1 << 20
+	graceToRead = 30 * time.Second
+	leastRate   = 256 << 10 // bytes a second
+)
+
+// hurried bounds how long a client may take to read a large answer: it keeps others from theirs.
+type hurried struct{ http.ResponseWriter }
+
+func (w *hurried) Write(b []byte) (int, error) {
+	if len(b) > largeAnswer {
+		rc := http.NewResponseController(w.ResponseWriter)
+		// An error means that the writer has no deadlines.
+		_ = rc.SetWriteDeadline(time.Now().Add(graceToRead + time.Duration(len(b)/leastRate)*time.Second))
+		defer func() { _ = rc.SetWriteDeadline(time.Time{}) }()
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the writer.
+func (w *hurried) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 const (
 	passOverBytes  = 64 << 20

@@ -336,6 +336,20 @@ func TestCompactionGoesOnBesideWrites(t *testing.T) {
 	})
 }
 
+// Writes are refused while what was agreed on is far ahead of what was applied (v3-grpc.md section 1).
+func TestFarBehindRefusesWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		require.NoError(t, r.put("k", "v"))
+		applied := r.h.View().Applied
+		r.h.commit.Store(applied + maxApplyGap + 1)
+		require.Equal(t, wire.ErrTooManyRequests, r.put("k", "v"))
+		r.h.commit.Store(applied + maxApplyGap)
+		require.NoError(t, r.put("k", "v"))
+		require.NoError(t, r.h.Stop())
+	})
+}
+
 func TestBoundsAndStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

@@ -24,6 +24,7 @@ type conn struct {
 
 	buf     []byte // read and not taken yet
 	renewed time.Time
+	due     time.Time   // limit of the request that has begun
 	busy    atomic.Bool // a request is being answered
 
 	head head
@@ -90,7 +91,10 @@ func (c *conn) fill() error {
 	begun := len(c.buf) > 0
 	if now := time.Now(); begun {
 		c.renewed = time.Time{}
-		if err := c.SetReadDeadline(now.Add(requestWithin)); err != nil {
+		if c.due.IsZero() { // one limit for all of the request, however many pieces it comes in
+			c.due = now.Add(c.s.requestWithin)
+		}
+		if err := c.SetReadDeadline(c.due); err != nil {
 			return err
 		}
 	} else if now.Sub(c.renewed) > idleRenewed {
@@ -149,6 +153,7 @@ func (c *conn) answer() bool {
 		r.Body = io.NopCloser(&c.body)
 	}
 	r.Form, r.PostForm, r.Pattern = nil, nil, ""
+	c.due = time.Time{}
 	c.busy.Store(true)
 	defer c.busy.Store(false)
 	c.w.begin()

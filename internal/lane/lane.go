@@ -43,12 +43,14 @@ type Server struct {
 	conns   map[*conn]struct{}
 	wg      sync.WaitGroup
 	closing atomic.Bool
-	date    atomic.Pointer[stamp]
+
+	requestWithin time.Duration
+	date          atomic.Pointer[stamp]
 }
 
 // New makes a server. Shutdown ends it.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, conns: map[*conn]struct{}{}}
+	s := &Server{cfg: cfg, conns: map[*conn]struct{}{}, requestWithin: requestWithin}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }

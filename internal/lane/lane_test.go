@@ -289,6 +289,34 @@ func TestClientLeaves(t *testing.T) {
 	require.Equal(t, "event", body)
 }
 
+// TestSlowRequest: a request has one limit for all of it, whether its head or its body comes byte by byte. The next one has its own.
+func TestSlowRequest(t *testing.T) {
+	for _, q := range []string{"GET /v2/keys/" + strings.Repeat("k", 3000) + " HTTP/1.1\r\nHost: h\r\n\r\n",
+		"PUT /v2/keys/k HTTP/1.1\r\nHost: h\r\nContent-Length: 3000\r\n\r\n" + strings.Repeat("v", 3000)} {
+		r := newRoad(t, http.HandlerFunc(mirror))
+		r.lane.requestWithin = 300 * time.Millisecond
+		c, in := r.dial()
+		for range 2 {
+			_, err := io.WriteString(c, "GET /v2/keys/k HTTP/1.1\r\nHost: h\r\n\r\n")
+			require.NoError(t, err)
+			readAnswer(t, in, "")
+		}
+		ended := make(chan time.Time, 1)
+		go func() {
+			_, _ = io.Copy(io.Discard, in)
+			ended <- time.Now()
+		}()
+		began := time.Now()
+		for _, b := range []byte(q) {
+			if _, err := c.Write([]byte{b}); err != nil {
+				break
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		require.Less(t, (<-ended).Sub(began), 3*time.Second) // of six that the whole request takes
+	}
+}
+
 // TestShutdown lets what is under way end, and ends what is idle.
 func TestShutdown(t *testing.T) {
 	began, release := make(chan struct{}, 2), make(chan struct{})

@@ -157,6 +157,7 @@ var errDenied error = deniedError{}
 func (a *Auth) caller(r *http.Request, s *access) (u user, named bool, err error) {
 	if r.Header.Get("Authorization") != "" {
 		name, secret, ok := r.BasicAuth()
+		knows(r, "", name)
 		if !ok {
 			return u, false, errDenied
 		}
@@ -170,12 +171,15 @@ func (a *Auth) caller(r *http.Request, s *access) (u user, named bool, err error
 			a.logger.Warn("a v2 request has a wrong password or an unknown user", "user", name, "remote-addr", r.RemoteAddr)
 			return u, false, errDenied
 		}
+		knows(r, u.User, "")
 		return u, true, nil
 	}
 	if a.certificates && r.TLS != nil {
 		for _, chain := range r.TLS.VerifiedChains {
 			if i := slices.IndexFunc(chain, func(c *x509.Certificate) bool { _, ok := s.users[c.Subject.CommonName]; return ok }); i >= 0 {
-				return s.users[chain[i].Subject.CommonName], true, nil
+				u := s.users[chain[i].Subject.CommonName]
+				knows(r, u.User, "")
+				return u, true, nil
 			}
 		}
 	}

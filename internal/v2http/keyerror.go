@@ -69,6 +69,7 @@ func keyFailure(err error) (code int, cause string, index uint64) {
 func keyError(w http.ResponseWriter, err error) {
 	code, cause, index := keyFailure(err)
 	e := keyErrors[code]
+	failed(w, e.message)
 	b := append([]byte(`{"errorCode":`), strconv.Itoa(code)...)
 	b = appendString(append(b, `,"message":`...), e.message)
 	if cause != "" {

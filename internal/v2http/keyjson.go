@@ -52,8 +52,9 @@ func (o *object) end() []byte {
 	return append(o.b, '}')
 }
 
-// appendNode appends a node as it is at a moment. children, if not nil, appends the array of what is in it.
-func appendNode(b []byte, n *tree.Node, value bool, now int64, children func([]byte) []byte) []byte {
+// appendNode appends a node as it is at a moment. children, if not nil, appends the array of what is in it, and reports whether
+// there is anything.
+func appendNode(b []byte, n *tree.Node, value bool, now int64, children func([]byte) ([]byte, bool)) []byte {
 	o := object{b: b}
 	if n.Path != "/" {
 		o.field("key")
@@ -82,9 +83,8 @@ func appendNode(b []byte, n *tree.Node, value bool, now int64, children func([]b
 		some := o.some
 		o.field("nodes")
 		o.b = append(o.b, '[')
-		start := len(o.b)
-		o.b = children(o.b)
-		if len(o.b) == start {
+		var visible bool
+		if o.b, visible = children(o.b); !visible {
 			o.b, o.some = o.b[:mark], some // nothing visible
 		} else {
 			o.b = append(o.b, ']')
@@ -132,31 +132,46 @@ func appendEvent(b []byte, e *tree.Event, now int64) []byte {
 	return append(o.end(), '\n')
 }
 
-// appendGet appends the answer to a get.
-func appendGet(b []byte, v *tree.View, n *tree.Node, recursive bool, now int64) []byte {
+// listing is an answer to a get. When much of it has come together it is passed on, so that a large one is never there as a whole.
+type listing struct {
+	v         *tree.View
+	recursive bool
+	now       int64
+	pass      func([]byte) error // nil keeps all of it together
+	err       error              // of passing on
+}
+
+// passFrom is how much comes together, in bytes.
+const passFrom = 64 << 10
+
+// appendGet appends what is left of the answer when the rest has been passed on.
+func (l *listing) appendGet(b []byte, n *tree.Node) []byte {
 	b = append(b, `{"action":"get","node":`...)
 	if n.Dir {
-		b = appendNode(b, n, true, now, func(b []byte) []byte { return appendChildren(b, v, n.Path, recursive, now) })
+		b = appendNode(b, n, true, l.now, func(b []byte) ([]byte, bool) { return l.appendChildren(b, n.Path) })
 	} else {
-		b = appendNode(b, n, true, now, nil)
+		b = appendNode(b, n, true, l.now, nil)
 	}
 	return append(b, '}', '\n')
 }
 
 // appendChildren appends what is in a directory, in the order of names: the array's elements without its brackets.
-func appendChildren(b []byte, v *tree.View, dir string, recursive bool, now int64) []byte {
-	first := true
-	v.Each(dir, false, func(n *tree.Node, _ int) bool {
-		if !first {
+func (l *listing) appendChildren(b []byte, dir string) (_ []byte, some bool) {
+	l.v.Each(dir, false, func(n *tree.Node, _ int) bool {
+		if some {
 			b = append(b, ',')
 		}
-		first = false
-		var inner func([]byte) []byte
-		if recursive && n.Dir {
-			inner = func(b []byte) []byte { return appendChildren(b, v, n.Path, true, now) }
+		some = true
+		var inner func([]byte) ([]byte, bool)
+		if l.recursive && n.Dir {
+			inner = func(b []byte) ([]byte, bool) { return l.appendChildren(b, n.Path) }
 		}
-		b = appendNode(b, n, true, now, inner)
-		return true
+		b = appendNode(b, n, true, l.now, inner)
+		if len(b) >= passFrom && l.pass != nil && l.err == nil {
+			l.err = l.pass(b)
+			b = b[:0]
+		}
+		return l.err == nil
 	})
-	return b
+	return b, some
 }

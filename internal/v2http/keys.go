@@ -77,6 +77,9 @@ func (k *Keys) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		keyError(w, err)
 		return
 	}
+	if rec := recordOf(w); rec != nil {
+		rec.Recursive = q.recursive
+	}
 	if err := k.auth.mayAccess(r, q.asSent, q.recursive); err != nil {
 		keyError(w, err)
 		return
@@ -120,9 +123,23 @@ func (k *Keys) get(w http.ResponseWriter, r *http.Request, q *keyRequest) error 
 	if err != nil {
 		return err
 	}
-	b := appendGet(make([]byte, 0, 256), v, n, q.recursive, k.now().UnixNano())
-	k.head(w, v.Index)
-	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	passed := false
+	l := listing{v: v, recursive: q.recursive, now: k.now().UnixNano(), pass: func(b []byte) error {
+		if !passed {
+			passed = true
+			k.head(w, v.Index)
+		}
+		_, err := w.Write(b)
+		return err
+	}}
+	b := l.appendGet(make([]byte, 0, 256), n)
+	if l.err != nil {
+		return nil // nobody reads on
+	}
+	if !passed {
+		k.head(w, v.Index)
+		w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	}
 	_, _ = w.Write(b) // net/http leaves the body out of an answer to HEAD
 	return nil
 }

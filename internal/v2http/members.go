@@ -49,7 +49,9 @@ func showMember(m cluster.Member) memberJSON {
 
 // message answers with an error in the form of all v2 routes but the keys.
 func message(w http.ResponseWriter, status int, format string, args ...any) {
-	b, err := json.Marshal(map[string]string{"message": fmt.Sprintf(format, args...)})
+	text := fmt.Sprintf(format, args...)
+	failed(w, text)
+	b, err := json.Marshal(map[string]string{"message": text})
 	if err != nil {
 		panic(err) // a string has a JSON form
 	}
@@ -165,6 +167,7 @@ func (h *Members) add(w http.ResponseWriter, r *http.Request) {
 		refuseMember(w, err, 0)
 		return
 	}
+	chosen(w, m.ID)
 	answer(w, http.StatusCreated, showMember(m))
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cairn-kv/cairn/internal/auth"
@@ -99,9 +98,8 @@ func (s *authServer) Authenticate(ctx context.Context, q *pb.AuthenticateRequest
 
 func (s *authServer) checkPassword(ctx context.Context, v *auth.View, q *pb.AuthenticateRequest) error {
 	a := password.Attempt{User: q.Name, Password: q.Password}
-	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
-		a.Address, _, _ = net.SplitHostPort(p.Addr.String())
-	}
+	from, _ := source(ctx)
+	a.Address, _, _ = net.SplitHostPort(from)
 	if u, ok := v.User(q.Name); ok {
 		if u.NoPassword {
 			return wire.ErrNoPasswordUser

@@ -2,6 +2,7 @@ package v3rpc
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
@@ -19,6 +20,39 @@ func (chunkPool) Get(int) *[]byte { panic("v3rpc: chunks are taken by frame buil
 
 func (chunkPool) Put(b *[]byte) { wire.FreeChunk(b) }
 
+// heldPool tells the holder of a frame what was sent of it. The last chunk that is freed is the end of the frame: only then may
+// others have its memory.
+type heldPool struct {
+	holder wire.Holder
+	left   *atomic.Int64 // chunks
+}
+
+func (heldPool) Get(int) *[]byte { panic("v3rpc: chunks are taken by frame builders") }
+
+func (p heldPool) Put(b *[]byte) {
+	n := len(*b)
+	wire.FreeChunk(b)
+	p.holder.Sent(n, p.left.Add(-1) == 0)
+}
+
+// pool is where a frame's chunks go when they are sent.
+func pool(f *wire.Frame) mem.BufferPool {
+	if f.Holder == nil {
+		return chunkPool{}
+	}
+	p := heldPool{f.Holder, new(atomic.Int64)}
+	for _, c := range f.Chunks {
+		if c != nil {
+			p.left.Add(1)
+		}
+	}
+	if p.left.Load() == 0 {
+		f.Holder.Sent(f.Size, true)
+		return chunkPool{}
+	}
+	return p
+}
+
 // codec passes frames and raw bodies on without encoding them; everything else is protobuf.
 type codec struct{ metrics *Metrics }
 
@@ -28,10 +62,10 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch m := v.(type) {
 	case *wire.Frame:
 		c.metrics.bytesOut.Add(float64(m.Size))
-		out := make(mem.BufferSlice, len(m.Bufs))
+		out, chunks := make(mem.BufferSlice, len(m.Bufs)), pool(m)
 		for i, b := range m.Bufs {
 			if i < len(m.Chunks) && m.Chunks[i] != nil {
-				out[i] = mem.NewBuffer(m.Chunks[i], chunkPool{})
+				out[i] = mem.NewBuffer(m.Chunks[i], chunks)
 				continue
 			}
 			out[i] = mem.SliceBuffer(b)

@@ -27,6 +27,17 @@ type gate struct {
 const slowRequest = 300 * time.Millisecond
 
 func (g *gate) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if g.cfg.Audit == nil {
+		return g.call(ctx, req, info, handler)
+	}
+	a := g.follow(ctx, info.FullMethod)
+	resp, err := g.call(a.ctx, req, info, handler)
+	describe(&a.rec, req)
+	a.end(resp, err)
+	return resp, err
+}
+
+func (g *gate) call(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	g.busy.Add(1)
 	defer g.busy.Add(-1)
 	m := g.cfg.Metrics.method(info.FullMethod)
@@ -108,11 +119,20 @@ func (g *gate) stream(srv any, st grpc.ServerStream, info *grpc.StreamServerInfo
 	m := g.cfg.Metrics.method(info.FullMethod)
 	m.started.Inc()
 	began := time.Now()
-	_, err := g.admit(st.Context(), info.FullMethod, m, false)
+	ctx := st.Context()
+	var a *audited // nil without an audit log
+	if g.cfg.Audit != nil {
+		a = g.follow(ctx, info.FullMethod)
+		ctx = a.ctx
+	}
+	_, err := g.admit(ctx, info.FullMethod, m, false)
 	if err == nil {
-		err = g.endable(st.Context(), func(ctx context.Context) error {
-			return handler(srv, &countedStream{ServerStream: st, m: m, ctx: ctx})
+		err = g.endable(ctx, func(ctx context.Context) error {
+			return handler(srv, &countedStream{ServerStream: st, m: m, ctx: ctx, audited: a})
 		})
+	}
+	if a != nil {
+		a.end(nil, err)
 	}
 	m.handled(status.Code(err)).Inc()
 	if m.handling != nil {
@@ -148,8 +168,9 @@ func (g *gate) endable(ctx context.Context, run func(context.Context) error) err
 // countedStream counts messages, and may end earlier than the call.
 type countedStream struct {
 	grpc.ServerStream
-	m   *methodMetrics
-	ctx context.Context
+	m       *methodMetrics
+	ctx     context.Context
+	audited *audited // nil without an audit log, or when it has seen the first message
 }
 
 func (s *countedStream) Context() context.Context { return s.ctx }
@@ -169,6 +190,10 @@ func (s *countedStream) RecvMsg(m any) error {
 	err := s.ServerStream.RecvMsg(m)
 	if err == nil {
 		s.m.received.Inc()
+		if s.audited != nil {
+			s.audited.first(m)
+			s.audited = nil
+		}
 	}
 	return err
 }

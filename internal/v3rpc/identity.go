@@ -16,6 +16,12 @@ import (
 
 // identify finds out whom a call comes from (v3-grpc.md section 15.6). While authentication is off nobody asks.
 func (c *core) identify(ctx context.Context) (auth.Identity, error) {
+	id, err := c.identity(ctx)
+	c.found(ctx, id)
+	return id, err
+}
+
+func (c *core) identity(ctx context.Context) (auth.Identity, error) {
 	v := c.View().Auth
 	if !v.Enabled {
 		return auth.Identity{}, nil

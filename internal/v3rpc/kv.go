@@ -46,17 +46,29 @@ func (s *kvServer) rangeKeys(ctx context.Context, body []byte) (*wire.Frame, err
 	if err != nil {
 		return nil, err
 	}
-	v := s.View()
-	if err := reads(v, id, &q); err != nil {
-		return nil, err
+	var h *hold
+	for {
+		v := s.View()
+		if err := reads(v, id, &q); err != nil {
+			return nil, h.end(err)
+		}
+		began := time.Now()
+		res, err := s.pins.read(v.KV, &q)
+		s.cfg.Metrics.readRanges.observe(time.Since(began), err)
+		if err != nil {
+			return nil, h.end(err)
+		}
+		if n := resultRoom(&res); h == nil && n > smallAnswer {
+			if h = s.answers.try(ctx, n); h == nil {
+				// What was read is let go: it would be held while others have their turn.
+				if h, err = s.answers.take(ctx, n); err != nil {
+					return nil, err
+				}
+				continue
+			}
+		}
+		return held(rangeFrame(s.header(v, v.KV.Rev()), &res), h), nil
 	}
-	began := time.Now()
-	res, err := s.pins.read(v.KV, &q)
-	s.cfg.Metrics.readRanges.observe(time.Since(began), err)
-	if err != nil {
-		return nil, err
-	}
-	return rangeFrame(s.header(v, v.KV.Rev()), &res), nil
 }
 
 func (s *kvServer) put(ctx context.Context, body []byte) (*wire.Frame, error) {
@@ -116,7 +128,11 @@ func (s *kvServer) deleteRange(ctx context.Context, body []byte) (*wire.Frame, e
 		return nil, err
 	}
 	h := s.answer(&res)
-	return deleteFrame(&h, res.Deleted, res.PrevKVs), nil
+	room, err := s.roomFor(ctx, recordsRoom(res.PrevKVs))
+	if err != nil {
+		return nil, err
+	}
+	return held(deleteFrame(&h, res.Deleted, res.PrevKVs), room), nil
 }
 
 func (s *kvServer) txn(ctx context.Context, body []byte) (*wire.Frame, error) {
@@ -151,7 +167,11 @@ func (s *kvServer) txn(ctx context.Context, body []byte) (*wire.Frame, error) {
 		return nil, err
 	}
 	h := s.answer(&res)
-	return txnFrame(&h, res.Txn), nil
+	room, err := s.roomFor(ctx, txnRoom(res.Txn))
+	if err != nil {
+		return nil, err
+	}
+	return held(txnFrame(&h, res.Txn), room), nil
 }
 
 // readTxn answers a txn of plain ranges from a view, without the log.
@@ -171,18 +191,29 @@ func (s *kvServer) readTxn(ctx context.Context, t *wire.TxnRequest) (*wire.Frame
 	if err != nil {
 		return nil, err
 	}
-	v := s.View()
-	if v.Auth.Enabled {
-		if err := v.Auth.Allow(id, machine.TxnNeeds(nil, t, v.Leases)...); err != nil {
-			return nil, err
+	var room *hold
+	for {
+		v := s.View()
+		if v.Auth.Enabled {
+			if err := v.Auth.Allow(id, machine.TxnNeeds(nil, t, v.Leases)...); err != nil {
+				return nil, room.end(err)
+			}
 		}
+		res, err := machine.ReadTxn(v.KV, t)
+		if err != nil {
+			return nil, room.end(err)
+		}
+		if n := txnRoom(res); room == nil && n > smallAnswer {
+			if room = s.answers.try(ctx, n); room == nil {
+				if room, err = s.answers.take(ctx, n); err != nil {
+					return nil, err
+				}
+				continue
+			}
+		}
+		h := s.header(v, v.KV.Rev())
+		return held(txnFrame(&h, res), room), nil
 	}
-	res, err := machine.ReadTxn(v.KV, t)
-	if err != nil {
-		return nil, err
-	}
-	h := s.header(v, v.KV.Rev())
-	return txnFrame(&h, res), nil
 }
 
 func (s *kvServer) compact(ctx context.Context, body []byte) (*wire.Frame, error) {

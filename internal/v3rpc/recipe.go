@@ -60,6 +60,7 @@ func call(ctx context.Context, h rawHandler, q, a proto.Message) error {
 	if err != nil {
 		return err
 	}
+	defer f.Drop()
 	return proto.Unmarshal(bytes.Join(f.Bufs, nil), a)
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/cairn-kv/cairn/internal/audit"
 	"github.com/cairn-kv/cairn/internal/auth"
 	"github.com/cairn-kv/cairn/internal/cluster"
 	"github.com/cairn-kv/cairn/internal/engine"
@@ -71,6 +72,7 @@ type Config struct {
 	MaxTxnOps        int
 	MaxStreams       uint32 // per connection
 	QuotaBytes       int64
+	AnswerBytes      int64 // memory for large answers; 0 stands for 256 MiB
 	ProgressInterval time.Duration
 	ElectionTimeout  time.Duration
 
@@ -82,6 +84,7 @@ type Config struct {
 
 	Logger  *slog.Logger
 	Metrics *Metrics
+	Audit   *audit.Log // nil for none
 	Options []grpc.ServerOption
 }
 
@@ -108,7 +111,7 @@ type Server struct {
 // New makes a server with all services registered.
 func New(b Backend, cfg Config) *Server {
 	s := &Server{health: health.NewServer(), leads: newLeaderWatch(b, cfg.ElectionTimeout)}
-	c := &core{Backend: b, cfg: cfg, pins: newPins()}
+	c := &core{Backend: b, cfg: cfg, pins: newPins(), answers: newRoom(cfg.AnswerBytes)}
 	s.gate = &gate{core: c, leads: s.leads, open: newCalls()}
 	opts := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{cfg.Metrics}),
@@ -187,8 +190,9 @@ func (s *Server) Shutdown(ctx context.Context) {
 // core is what all services share.
 type core struct {
 	Backend
-	cfg  Config
-	pins *pins
+	cfg     Config
+	pins    *pins
+	answers *room
 }
 
 func (c *core) header(v *machine.View, rev int64) wire.Header {

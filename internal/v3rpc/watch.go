@@ -68,13 +68,18 @@ func (s *watchServer) receive(st pb.Watch_WatchServer, w *watch.Stream) error {
 		case *pb.WatchRequest_CreateRequest:
 			if r.CreateRequest != nil {
 				c := creation(r.CreateRequest)
+				var err error
 				if c.StartRevision >= 0 { // which is looked at first
-					c.Refused = s.refusal(st.Context(), c.Range)
+					if err = s.refusal(st.Context(), c.Range); err != nil {
+						c.Refused = status.Convert(err).Err().Error() // with its code
+					}
 				}
+				s.watchRequest(st.Context(), q, err)
 				w.Create(c)
 			}
 		case *pb.WatchRequest_CancelRequest:
 			if r.CancelRequest != nil {
+				s.watchRequest(st.Context(), q, nil)
 				w.Cancel(r.CancelRequest.WatchId)
 			}
 		case *pb.WatchRequest_ProgressRequest:
@@ -83,16 +88,13 @@ func (s *watchServer) receive(st pb.Watch_WatchServer, w *watch.Stream) error {
 	}
 }
 
-// refusal is why a caller may not watch a range, in the words in which clients know it; "" if it may.
-func (s *watchServer) refusal(ctx context.Context, r wire.Range) string {
+// refusal is why a caller may not watch a range, nil if it may.
+func (s *watchServer) refusal(ctx context.Context, r wire.Range) error {
 	id, err := s.identify(ctx)
 	if v := s.View().Auth; err == nil && v.Enabled {
 		err = v.Allow(id, auth.Read(r))
 	}
-	if err == nil {
-		return ""
-	}
-	return status.Convert(err).Err().Error() // with its code
+	return err
 }
 
 func creation(q *pb.WatchCreateRequest) watch.Create {

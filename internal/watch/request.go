@@ -1,6 +1,8 @@
 package watch
 
 import (
+	"cmp"
+
 	"slices"
 
 	"github.com/cairn-kv/cairn/internal/wire"
@@ -20,6 +22,7 @@ type Create struct {
 const (
 	ReasonEmptyRange  = "mvcc: watcher range is empty"
 	ReasonDuplicateID = "mvcc: duplicate watch ID provided on the WatchStream"
+	ReasonTooMany     = "cairn: too many watchers on the WatchStream"
 	progressID        = -1
 	refusedID         = -1
 )
@@ -40,6 +43,9 @@ func (s *Stream) Create(c Create) {
 	}
 	if c.ID != 0 && c.Refused == "" && s.watchers[c.ID] != nil {
 		c.Refused = ReasonDuplicateID
+	}
+	if c.Refused == "" && len(s.watchers) >= cmp.Or(s.cfg.MaxWatchers, mostWatchers) {
+		c.Refused = ReasonTooMany
 	}
 	if c.Refused != "" {
 		s.control = append(s.control, s.refusal(s.settledRev(), c.Refused))

@@ -14,12 +14,14 @@ type Config struct {
 	ClusterID, MemberID uint64
 	Term                func() uint64
 	ProgressInterval    time.Duration
+	MaxWatchers         int // of the stream; 0 stands for a million
 	FragmentBytes       int // a response at or above it is split for watchers that asked for that
 	Send                func(*wire.Frame) error
 }
 
 const (
 	maxControl    = 4096 // answers to requests that wait to be sent; more requests are not read
+	mostWatchers  = 1_000_000
 	catchUpRevs   = 1000 // revisions that one step of catching up reads
 	catchUpPerRun = 128  // watchers that take such a step between two looks at the queue
 	paceResponse  = 15 * time.Microsecond

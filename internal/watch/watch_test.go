@@ -191,6 +191,24 @@ func TestCreateCancelAndIDs(t *testing.T) {
 	c.nothing()
 }
 
+// A stream has so many watchers and no more; one that is cancelled makes room.
+func TestWatchersAreBounded(t *testing.T) {
+	k := newKeyspace(t)
+	c := k.connect(Config{MaxWatchers: 2})
+	for range 2 {
+		c.stream.Create(Create{Range: wire.One("a")})
+		require.False(t, c.next().Canceled)
+	}
+	c.stream.Create(Create{Range: wire.One("a")})
+	r := c.next()
+	require.True(t, r.Created && r.Canceled)
+	require.Equal(t, ReasonTooMany, r.CancelReason)
+	c.stream.Cancel(0)
+	require.True(t, c.next().Canceled)
+	c.stream.Create(Create{Range: wire.One("a")})
+	require.False(t, c.next().Canceled)
+}
+
 func TestPastFutureAndCompacted(t *testing.T) {
 	k := newKeyspace(t)
 	for i := range 10 {

@@ -13,6 +13,21 @@ type Frame struct {
 	// Chunks are the slices of Bufs, by position, that come from the pool of chunks; nil for those that do not. Whoever
 	// has sent the frame may give them back with FreeChunk. It is nil if there are none.
 	Chunks []*[]byte
+	// Holder, if there is one, is told of what has been sent of the frame. Whoever has it and does not send it tells of its end.
+	Holder Holder
+}
+
+// Holder is what a frame's memory was taken from.
+type Holder interface {
+	// Sent tells that n bytes of chunks are free again; last is the end of the frame.
+	Sent(n int, last bool)
+}
+
+// Drop tells that the frame will not be sent.
+func (f *Frame) Drop() {
+	if f.Holder != nil {
+		f.Holder.Sent(f.Size, true)
+	}
 }
 
 var chunks = sync.Pool{New: func() any {
@@ -66,8 +81,8 @@ type Builder struct {
 }
 
 const (
-	// byReference is the size from which a record is not copied any more.
-	byReference = 16 << 10
+	// ByReference is the size from which a record is not copied any more.
+	ByReference = 16 << 10
 	chunk       = 64 << 10
 	// fromPool is from which size on a buffer is taken from the pool.
 	fromPool = 8 << 10
@@ -110,10 +125,10 @@ const maxTagAndLength = 16
 
 // Record appends a record as field num. left is about how much is still to come, the record included.
 func (b *Builder) Record(num protowire.Number, kv KV, left int) {
-	b.Room(maxTagAndLength+min(len(kv), byReference), left+maxTagAndLength)
+	b.Room(maxTagAndLength+min(len(kv), ByReference), left+maxTagAndLength)
 	b.buf = protowire.AppendTag(b.buf, num, protowire.BytesType)
 	b.buf = protowire.AppendVarint(b.buf, uint64(len(kv)))
-	if len(kv) < byReference {
+	if len(kv) < ByReference {
 		b.buf = append(b.buf, kv...)
 		return
 	}
@@ -126,7 +141,7 @@ func (b *Builder) Message(num protowire.Number, m *Frame) {
 	b.buf = protowire.AppendTag(b.buf, num, protowire.BytesType)
 	b.buf = protowire.AppendVarint(b.buf, uint64(m.Size))
 	for i, x := range m.Bufs {
-		if len(x) < byReference {
+		if len(x) < ByReference {
 			b.buf = append(b.buf, x...)
 			if m.Chunks != nil && i < len(m.Chunks) && m.Chunks[i] != nil {
 				FreeChunk(m.Chunks[i])

@@ -2,8 +2,10 @@ package official
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -23,7 +25,7 @@ func TestSilentConnectionsAreClosed(t *testing.T) {
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\xff\xff\x04\x00\x00\x00\x00\x00"}
 	if *long {
 		limit = 35 * time.Second
-		heads = append(heads, "GET /health HTTP/1.1\r\nX: ")
+		heads = append(heads, "GET /health HTTP/1.1\r\nX: ", "GET /v2/keys/k HTTP/1.1\r\nHos")
 	}
 	var wg sync.WaitGroup
 	for i := range 50 * len(heads) {
@@ -40,10 +42,47 @@ func TestSilentConnectionsAreClosed(t *testing.T) {
 			}
 		})
 	}
+	if *long { // those who send on and on, and those who come as members
+		for _, head := range []string{"GET /health HTTP/1.1\r\nHost: a\r\nX: ", "GET /v2/keys/k HTTP/1.1\r\nHost: ", "PUT /v2/keys/k HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n", "GET /ra", ""} {
+			addrs := []string{peerAddress.FindStringSubmatch(p.out.String())[1]}
+			if strings.HasPrefix(head, "GET /health") || strings.HasPrefix(head, "GET /ra") {
+				addrs = append(addrs, p.addr)
+			} else if head != "" {
+				addrs = []string{p.addr}
+			}
+			for _, addr := range addrs {
+				c, err := net.Dial("tcp", addr)
+				require.NoError(t, err)
+				defer c.Close()
+				_, err = io.WriteString(c, head)
+				require.NoError(t, err)
+				over := make(chan struct{})
+				wg.Go(func() {
+					defer close(over)
+					_ = c.SetReadDeadline(time.Now().Add(limit))
+					if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+						t.Errorf("still open after %v: %q to %s", limit, head, addr)
+					}
+				})
+				wg.Go(func() {
+					for head != "" {
+						select {
+						case <-over:
+							return
+						case <-time.After(time.Second):
+							_, _ = c.Write([]byte("x"))
+						}
+					}
+				})
+			}
+		}
+	}
 	fill(t, p.client(), 1) // others are served
 	wg.Wait()
 	p.stop()
 }
+
+var peerAddress = regexp.MustCompile(`serving peer traffic insecurely","address":"([^"]+)"`)
 
 // A head without an end is refused.
 func TestAnEndlessHeadIsRefused(t *testing.T) {

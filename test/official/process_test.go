@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -65,6 +66,7 @@ type process struct {
 	dir   string
 	addr  string
 	flags []string
+	under []string // the command that the binary is given to, if any
 	cmd   *exec.Cmd
 	out   *buffer
 	ended chan error
@@ -92,8 +94,10 @@ func (p *process) launch() {
 	_, err := os.Stat(binary)
 	require.NoError(p.t, err)
 	p.out = &buffer{}
-	p.cmd = exec.Command(binary, append([]string{"--data-dir", p.dir, "--listen-client-urls", p.url(), "--advertise-client-urls", p.url(),
-		"--listen-peer-urls", "http://127.0.0.1:0"}, p.flags...)...)
+	args := append(slices.Clone(p.under), binary, "--data-dir", p.dir, "--listen-client-urls", p.url(), "--advertise-client-urls", p.url(),
+		"--listen-peer-urls", "http://127.0.0.1:0")
+	args = append(args, p.flags...)
+	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(p.t, p.cmd.Start())

@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"bytes"
+	"cmp"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -18,6 +19,8 @@ type Options struct {
 	// MemTableSize is how much is collected in memory before it is written to
 	// a table (16 MiB). Up to four of them exist at a time.
 	MemTableSize int64
+	// OpenFiles bounds the tables that are kept open (1024).
+	OpenFiles int
 	// ReadOnly opens a database that is there already, to look at it: nothing
 	// of it changes, and every commit fails.
 	ReadOnly bool
@@ -27,6 +30,7 @@ const (
 	defaultCacheSize    = 16 << 20
 	defaultMemTableSize = 16 << 20
 	minMemTableSize     = 64 << 10
+	defaultOpenFiles    = 1024
 )
 
 // pebbleOptions is the tuning for this content: records written once, mostly
@@ -47,7 +51,7 @@ func pebbleOptions(fs vfs.FS, o Options, cache *pebble.Cache) *pebble.Options {
 		L0StopWritesThreshold:       64,
 		LBaseMaxBytes:               64 << 20,
 		MaxManifestFileSize:         16 << 20,
-		MaxOpenFiles:                1024,
+		MaxOpenFiles:                cmp.Or(o.OpenFiles, defaultOpenFiles),
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 	}
 	opts.TargetFileSizes[0] = 32 << 20 // one table of records for each flush
