@@ -50,7 +50,7 @@ func (s *side) open(t *testing.T) *tlsfiles.Source {
 }
 
 // meet connects the two, and tells what each thinks of the other.
-func meet(t *testing.T, server, client *tls.Config) (atServer, atClient error, seen tls.ConnectionState) {
+func meet(t *testing.T, server, client *tls.Config) (seen tls.ConnectionState, atServer, atClient error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -84,7 +84,7 @@ func meet(t *testing.T, server, client *tls.Config) (atServer, atClient error, s
 		seen = s.ConnectionState()
 	}
 	_ = c.Close()
-	return <-done, atClient, seen
+	return seen, <-done, atClient
 }
 
 func dialing(t *testing.T, ca *certs.CA, pairs ...certs.Pair) *tls.Config {
@@ -139,7 +139,7 @@ func TestWhoIsLetIn(t *testing.T) {
 			}
 			for _, lowest := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 				s.MinVersion, s.MaxVersion = lowest, lowest
-				atServer, atClient, _ := meet(t, s.open(t).Server("http/1.1"), dialing(t, ca, c.show...))
+				_, atServer, atClient := meet(t, s.open(t).Server("http/1.1"), dialing(t, ca, c.show...))
 				if c.want == "" {
 					require.NoError(t, errors.Join(atServer, atClient))
 					continue
@@ -159,27 +159,27 @@ func TestVersionsAndSuites(t *testing.T) {
 	require.NoError(t, err)
 	s.CipherSuites, s.MaxVersion = suites, tls.VersionTLS12
 	src := s.open(t)
-	_, err, seen := meet(t, src.Server("h2"), dialing(t, ca))
+	seen, _, err := meet(t, src.Server("h2"), dialing(t, ca))
 	require.NoError(t, err)
 	require.EqualValues(t, tls.VersionTLS12, seen.Version)
 	require.Equal(t, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, seen.CipherSuite)
 	c := dialing(t, ca)
 	c.MinVersion = tls.VersionTLS13
-	_, err, _ = meet(t, src.Server("h2"), c)
+	_, _, err = meet(t, src.Server("h2"), c)
 	require.Error(t, err)
 	s.MaxVersion, s.MinVersion = 0, tls.VersionTLS13
 	c = dialing(t, ca)
 	c.MaxVersion = tls.VersionTLS12
-	_, err, _ = meet(t, s.open(t).Server("h2"), c)
+	_, _, err = meet(t, s.open(t).Server("h2"), c)
 	require.Error(t, err)
 	c.MaxVersion = tls.VersionTLS11
 	s.MinVersion = 0
-	_, err, _ = meet(t, s.open(t).Server("h2"), c)
+	_, _, err = meet(t, s.open(t).Server("h2"), c)
 	require.Error(t, err, "TLS 1.2 is the lowest")
 
 	c = dialing(t, ca)
 	c.NextProtos = []string{"h2", "http/1.1"}
-	_, err, seen = meet(t, s.open(t).Server("http/1.1", "h2"), c)
+	seen, _, err = meet(t, s.open(t).Server("http/1.1", "h2"), c)
 	require.NoError(t, err)
 	require.Equal(t, "http/1.1", seen.NegotiatedProtocol, "who speaks both gets HTTP/1")
 	require.False(t, seen.DidResume)
@@ -198,7 +198,7 @@ func TestNothingIsResumed(t *testing.T) {
 		c := dialing(t, ca, ann)
 		c.ClientSessionCache = tls.NewLRUClientSessionCache(10)
 		for range 3 {
-			atServer, atClient, seen := meet(t, src, c)
+			seen, atServer, atClient := meet(t, src, c)
 			require.NoError(t, errors.Join(atServer, atClient))
 			require.False(t, seen.DidResume)
 		}
@@ -217,7 +217,7 @@ func TestReload(t *testing.T) {
 	src := s.open(t)
 	server := src.Server("h2")
 	shown := func(c *tls.Config) string {
-		atServer, atClient, seen := meet(t, server, c)
+		seen, atServer, atClient := meet(t, server, c)
 		require.NoError(t, errors.Join(atServer, atClient))
 		return seen.PeerCertificates[0].Subject.CommonName
 	}
@@ -235,7 +235,7 @@ func TestReload(t *testing.T) {
 	require.Equal(t, "second", src.Client().Certificates[0].Leaf.Subject.CommonName)
 
 	s.trust(t, next)
-	atServer, _, _ := meet(t, server, c)
+	_, atServer, _ := meet(t, server, c)
 	require.Error(t, atServer, "the CA of before is not trusted any more")
 	bob := next.Issue(t, "bob", nil)
 	c.Certificates = []tls.Certificate{bob.TLS(t)}
@@ -247,10 +247,10 @@ func TestReload(t *testing.T) {
 	s.trust(t, next)
 
 	next.Revoke(t, s.CRL, bob)
-	atServer, _, _ = meet(t, server, c)
+	_, atServer, _ = meet(t, server, c)
 	require.ErrorContains(t, atServer, "is revoked")
 	require.NoError(t, os.WriteFile(s.CRL, []byte("rubbish"), 0o600))
-	atServer, _, _ = meet(t, server, c)
+	_, atServer, _ = meet(t, server, c)
 	require.ErrorContains(t, atServer, "is revoked")
 	next.Revoke(t, s.CRL)
 	require.Equal(t, "second", shown(c))
@@ -263,11 +263,11 @@ func TestDialing(t *testing.T) {
 	s.ClientCert, s.ClientKey = own.Cert, own.Key
 	accept := &tls.Config{Certificates: []tls.Certificate{server.TLS(t)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool()}
 	ok := func() {
-		atServer, atClient, _ := meet(t, accept, s.open(t).Client())
+		_, atServer, atClient := meet(t, accept, s.open(t).Client())
 		require.NoError(t, errors.Join(atServer, atClient))
 	}
 	refused := func(want string) {
-		_, err, _ := meet(t, accept, s.open(t).Client())
+		_, _, err := meet(t, accept, s.open(t).Client())
 		require.ErrorContains(t, err, want)
 	}
 	ok()
@@ -348,7 +348,7 @@ func TestSelfSigned(t *testing.T) {
 
 	src, err := tlsfiles.Open(tlsfiles.Options{Files: f})
 	require.NoError(t, err)
-	_, _, seen := meet(t, src.Server("h2"), &tls.Config{InsecureSkipVerify: true})
+	seen, _, _ := meet(t, src.Server("h2"), &tls.Config{InsecureSkipVerify: true})
 	require.Equal(t, x509.ECDSA, seen.PeerCertificates[0].PublicKeyAlgorithm)
 }
 
@@ -385,7 +385,7 @@ func TestNamesOfClients(t *testing.T) {
 	} {
 		s := newSide(t, ca, ca.Issue(t, "", []string{"127.0.0.1"}))
 		s.CheckAddress, s.Resolver = true, c.names
-		atServer, _, _ := meet(t, s.open(t).Server("h2"), dialing(t, ca, ca.Issue(t, "m1", c.hosts)))
+		_, atServer, _ := meet(t, s.open(t).Server("h2"), dialing(t, ca, ca.Issue(t, "m1", c.hosts)))
 		if c.want == "" {
 			require.NoError(t, atServer)
 			continue
