@@ -34,12 +34,12 @@ func (h *Host) WriteImage(ctx context.Context, index func(uint64), w io.Writer) 
 	if v.Corrupt(h.cfg.MemberID) {
 		return wire.ErrCorrupt
 	}
-	image, err := snapshot.Plan(ctx, records, snapshot.Options{Tree: true})
+	image, err := snapshot.Plan(ctx, unhurried{records, h.stop}, snapshot.Options{Tree: true})
 	if err != nil {
 		return err
 	}
 	index(v.Applied)
-	_, err = image.WriteTo(&paced{w: w, quit: h.stop})
+	_, err = image.WriteTo(w)
 	return err
 }
 

@@ -71,47 +71,14 @@ func (h *Host) sendSnapshot(m *raftpb.Message) {
 			defer records.Release()
 			ctx, cancel := context.WithTimeout(context.Background(), sendWithin)
 			defer cancel()
-			image, err := snapshot.Plan(ctx, records, snapshot.Options{Tree: true})
+			image, err := snapshot.Plan(ctx, unhurried{records, h.stop}, snapshot.Options{Tree: true})
 			if err != nil {
 				return err
 			}
-			_, err = image.WriteTo(&paced{w: w, quit: h.stop})
+			_, err = image.WriteTo(w)
 			return err
 		}, 0)
 	}})
 }
 
-const (
-	sendWithin = 10 * time.Minute
-	// A snapshot is sent in pieces with pauses, so that it leaves room for what clients ask for.
-	pieceBytes = 256 << 10
-	pieceRest  = 2 // pauses take so many times as long as the pieces before them, up to maxRest
-	maxRest    = 5 * time.Millisecond
-)
-
-// paced leaves others room while much is written.
-type paced struct {
-	w       io.Writer
-	quit    <-chan struct{}
-	written int
-	began   time.Time
-}
-
-func (p *paced) Write(b []byte) (int, error) {
-	if p.written == 0 {
-		p.began = time.Now()
-	}
-	n, err := p.w.Write(b)
-	if p.written += n; p.written < pieceBytes || err != nil {
-		return n, err
-	}
-	rest := time.NewTimer(min(pieceRest*time.Since(p.began), maxRest))
-	defer rest.Stop()
-	p.written = 0
-	select {
-	case <-p.quit:
-		return n, ErrStopping
-	case <-rest.C:
-		return n, nil
-	}
-}
+const sendWithin = 10 * time.Minute
