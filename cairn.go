@@ -330,6 +330,14 @@ func (s *Server) Addrs() []net.Addr { return s.serving.addrs() }
 // URL is the first of the addresses that clients are served on.
 func (s *Server) URL() string { return s.serving.listeners[0].URL() }
 
+// OwnCertificate is the file of the certificate that the member has made itself for its clients, "" if there is none.
+func (s *Server) OwnCertificate() string {
+	if s.secrets.clients == nil || !s.cfg.ClientTLS.auto() {
+		return ""
+	}
+	return s.secrets.clients.Cert()
+}
+
 // awaitDeparture ends serving when the member is removed from its cluster.
 func (s *Server) awaitDeparture() {
 	select {

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -146,22 +147,22 @@ func begin(ctx context.Context, cfg cairn.Config) (process, error) {
 
 func (p proxy) greet() {
 	fmt.Printf("cairn %s forwards the v2 API on %s\n", cairn.Version, p.URL())
-	fmt.Printf("  members  curl %s%s/v2/config/local/proxy\n", trust(p.URL()), p.URL())
+	fmt.Printf("  members  curl %s%s/v2/config/local/proxy\n", trust(p.URL(), ""), p.URL())
 }
 
 // greet tells a newcomer how to talk to the member.
 func (s server) greet() {
 	url := s.URL()
 	fmt.Printf("cairn %s is ready on %s; its data is in %s\n", cairn.Version, url, s.DataDir())
-	fmt.Printf("  write   cairn ctl %s--endpoints %s put greeting hello     (or any etcdctl)\n", trust(url), url)
-	fmt.Printf("  read    cairn ctl %s--endpoints %s get greeting\n", trust(url), url)
-	fmt.Printf("  health  curl %s%s/health\n", trust(url), url)
+	fmt.Printf("  write   cairn ctl %s--endpoints %s put greeting hello     (or any etcdctl)\n", trust(url, s.OwnCertificate()), url)
+	fmt.Printf("  read    cairn ctl %s--endpoints %s get greeting\n", trust(url, s.OwnCertificate()), url)
+	fmt.Printf("  health  curl %s%s/health\n", trust(url, s.OwnCertificate()), url)
 }
 
-// trust is what clients of a URL need besides.
-func trust(url string) string {
+// trust is what clients of a URL need besides; own is the certificate that the server has made itself, if it has.
+func trust(url, own string) string {
 	if strings.HasPrefix(url, "https:") || strings.HasPrefix(url, "unixs:") {
-		return "--cacert CA.pem "
+		return "--cacert " + cmp.Or(own, "CA.pem") + " "
 	}
 	return ""
 }

@@ -212,5 +212,8 @@ func (s *Source) Server(protocols ...string) *tls.Config {
 	}
 }
 
+// Cert is the file of the certificate.
+func (s *Source) Cert() string { return s.opts.Cert }
+
 // Client is the configuration to dial with, for one connection: the next one may find other files.
 func (s *Source) Client() *tls.Config { return s.current().client.Clone() }
