@@ -34,45 +34,73 @@ func secureScene(p *Plan) *scene {
 	many := fmt.Sprintf("%d clients, %d connections", p.Clients, p.Conns)
 	fast := targets{{Metric: report.Throughput, Bound: report.TimesAtLeast, Value: 1.6}, times(report.CPUPerOp, 0.5)}
 	return &scene{secure: true, prepare: addUsers, rows: []row{
-		{work: "secure: put over TLS, " + many, measure: overTLS(beside(putMany)), targets: append(targets{times(report.Extra, 1)}, fast[1:]...)},
-		{work: "secure: linearizable get over TLS, " + many, measure: overTLS(beside(linearizable)), targets: targets{times(report.Extra, 1)}},
-		{work: "secure: put as a user, " + many, measure: asUser(beside(putMany)), targets: append(targets{{Metric: report.Kept, Bound: report.AtLeast, Value: 0.9}}, fast...)},
+		{work: "secure: put over TLS, " + many, measure: beside(putMany, overTLS), targets: append(targets{times(report.Extra, 1)}, fast[1:]...)},
+		{work: "secure: linearizable get over TLS, " + many, measure: beside(linearizable, overTLS), targets: targets{times(report.Extra, 1)}},
+		{work: "secure: put as a user, " + many, measure: beside(putMany, asUser), targets: append(targets{{Metric: report.Kept, Bound: report.AtLeast, Value: 0.9}}, fast...)},
 		{work: fmt.Sprintf("secure: log in again, %d clients", p.Writers), measure: logins, targets: targets{{Metric: report.Throughput, Bound: report.AtLeast, Value: 2000}}},
 	}}
 }
 
-// beside does the work first plainly and then in the way that is measured, and tells what that has cost.
-func beside(work measurement) func(ctx context.Context, s *subject, begin func() error) (report.Sample, error) {
-	return func(ctx context.Context, s *subject, begin func() error) (report.Sample, error) {
-		plain, err := work(ctx, s)
-		if err != nil {
-			return nil, err
+// way is another way to do a work: begin takes it, and end leaves it.
+type way struct {
+	begin, end func(ctx context.Context, s *subject) error
+}
+
+// beside does the work plainly, in the way that is measured, and plainly again, as what is done later meets a larger store. It tells
+// what the way has cost.
+func beside(work measurement, w way) measurement {
+	return func(ctx context.Context, s *subject) (report.Sample, error) {
+		var samples [3]report.Sample
+		for i, change := range []func(ctx context.Context, s *subject) error{nil, w.begin, w.end} {
+			if change != nil {
+				if err := change(ctx, s); err != nil {
+					return nil, err
+				}
+			}
+			var err error
+			if samples[i], err = work(ctx, s); err != nil {
+				return nil, err
+			}
 		}
-		if err := begin(); err != nil {
-			return nil, err
-		}
-		got, err := work(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		got[report.Extra] = got[report.CPUPerOp] - plain[report.CPUPerOp]
-		got[report.Kept] = got[report.Throughput] / plain[report.Throughput]
+		got := samples[1]
+		plain := func(m report.Metric) float64 { return (samples[0][m] + samples[2][m]) / 2 }
+		got[report.Extra] = got[report.CPUPerOp] - plain(report.CPUPerOp)
+		got[report.Kept] = got[report.Throughput] / plain(report.Throughput)
 		return got, nil
 	}
 }
 
-// overTLS does the second half of a work over TLS.
-func overTLS(work func(context.Context, *subject, func() error) (report.Sample, error)) measurement {
-	return func(ctx context.Context, s *subject) (report.Sample, error) {
-		defer func() { s.way = nil }()
-		return work(ctx, s, func() error {
-			s.way = []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(s.tls)), grpc.WithAuthority("127.0.0.1"),
-				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-					return new(net.Dialer).DialContext(ctx, "tcp", s.tlsAddr)
-				})}
-			return nil
-		})
+// overTLS is the way over TLS.
+var overTLS = way{
+	begin: func(_ context.Context, s *subject) error {
+		s.way = []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(s.tls)), grpc.WithAuthority("127.0.0.1"),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", s.tlsAddr)
+			})}
+		return nil
+	},
+	end: func(_ context.Context, s *subject) error {
+		s.way = nil
+		return nil
+	},
+}
+
+// asUser is the way of a user, with authentication on.
+var asUser = way{
+	begin: func(ctx context.Context, s *subject) error { return s.become(ctx, userName) },
+	end:   disable,
+}
+
+// disable switches authentication off.
+func disable(ctx context.Context, s *subject) error {
+	defer func() { s.way = nil }()
+	if err := s.become(ctx, userRoot); err != nil {
+		return err
 	}
+	return s.auth(ctx, func(a pb.AuthClient) error {
+		_, err := a.AuthDisable(ctx, &pb.AuthDisableRequest{})
+		return err
+	})
 }
 
 // token goes along with every call.
@@ -84,24 +112,6 @@ func (t token) GetRequestMetadata(context.Context, ...string) (map[string]string
 
 func (token) RequireTransportSecurity() bool { return false }
 
-// asUser does the second half of a work as a user, with authentication on.
-func asUser(work func(context.Context, *subject, func() error) (report.Sample, error)) measurement {
-	return func(ctx context.Context, s *subject) (report.Sample, error) {
-		defer func() { s.way = nil }()
-		got, err := work(ctx, s, func() error { return s.become(ctx, userName, true) })
-		if err == nil {
-			err = s.become(ctx, userRoot, true)
-		}
-		if err == nil {
-			err = s.auth(ctx, func(a pb.AuthClient) error {
-				_, err := a.AuthDisable(ctx, &pb.AuthDisableRequest{})
-				return err
-			})
-		}
-		return got, err
-	}
-}
-
 func (s *subject) auth(ctx context.Context, do func(a pb.AuthClient) error) error {
 	c, err := s.Dial(s.way...)
 	if err != nil {
@@ -111,13 +121,11 @@ func (s *subject) auth(ctx context.Context, do func(a pb.AuthClient) error) erro
 	return do(pb.NewAuthClient(c))
 }
 
-// become logs in, and switches authentication on before if it is wanted.
-func (s *subject) become(ctx context.Context, name string, enable bool) error {
+// become switches authentication on, if it is off, and logs in.
+func (s *subject) become(ctx context.Context, name string) error {
 	s.way = nil
 	return s.auth(ctx, func(a pb.AuthClient) error {
-		if enable {
-			_, _ = a.AuthEnable(ctx, &pb.AuthEnableRequest{}) // it may be on already, and then wants to know who asks
-		}
+		_, _ = a.AuthEnable(ctx, &pb.AuthEnableRequest{}) // where it is on, it wants to know who asks
 		r, err := a.Authenticate(ctx, &pb.AuthenticateRequest{Name: name, Password: userPassword})
 		if err == nil {
 			s.way = []grpc.DialOption{grpc.WithPerRPCCredentials(token(r.Token))}
@@ -128,7 +136,7 @@ func (s *subject) become(ctx context.Context, name string, enable bool) error {
 
 // logins: users that have logged in before do it again.
 func logins(ctx context.Context, s *subject) (report.Sample, error) {
-	if err := s.become(ctx, userRoot, true); err != nil {
+	if err := s.become(ctx, userRoot); err != nil {
 		return nil, err
 	}
 	defer func() { s.way = nil }()
@@ -147,10 +155,7 @@ func logins(ctx context.Context, s *subject) (report.Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	return got, s.auth(ctx, func(a pb.AuthClient) error {
-		_, err := a.AuthDisable(ctx, &pb.AuthDisableRequest{})
-		return err
-	})
+	return got, disable(ctx, s)
 }
 
 // addUsers makes root, and a user that may do what is measured.
