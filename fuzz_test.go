@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +47,7 @@ import (
 	"github.com/cairn-kv/cairn/internal/vfs"
 	"github.com/cairn-kv/cairn/internal/wal"
 	"github.com/cairn-kv/cairn/internal/wire"
+	"github.com/cairn-kv/cairn/test/fuzz"
 )
 
 // fuzzed is a member that is wired as every member is, with its log and its database in memory, and serves on a socket in the
@@ -253,13 +253,6 @@ func (m *fuzzed) others(but wire.Range) string {
 	return b.String()
 }
 
-// allocated is how many bytes this process has allocated so far.
-func allocated() uint64 {
-	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(s)
-	return s[0].Value.Uint64()
-}
-
 const (
 	// mostAllocated bounds what one input makes the whole process allocate, in bytes.
 	mostAllocated = 64 << 20
@@ -341,18 +334,18 @@ func FuzzCalls(f *testing.F) {
 			messages = append(messages, more)
 		}
 		renew(t)
-		before := allocated()
+		frugal := fuzz.Frugal(t, mostAllocated)
 		if who%4 == 0 {
 			_, err := open.call(method, stream, "", messages...)
 			require.False(t, confused(err), "%s: %v", method, err)
-			require.LessOrEqual(t, allocated()-before, uint64(mostAllocated))
+			frugal()
 			if departed(open) == nil {
 				healthy(t, open)
 			}
 			return
 		}
 		renewGuests(t)
-		before = allocated()
+		frugal = fuzz.Frugal(t, mostAllocated)
 		token, mine := closed.token, wire.Range{Lo: "g", Hi: "h"}
 		switch who % 4 {
 		case 2:
@@ -373,7 +366,7 @@ func FuzzCalls(f *testing.F) {
 			require.NotContains(t, err.Error(), secret, method)
 		}
 		require.Equal(t, want, closed.others(mine), "%s has changed what it may not", method)
-		require.LessOrEqual(t, allocated()-before, uint64(mostAllocated))
+		frugal()
 		healthy(t, closed.fuzzed)
 	})
 }
@@ -558,9 +551,9 @@ func FuzzConnection(f *testing.F) {
 		if len(sent) > 0 && int(kind)%len(beginnings) > 0 {
 			sent = append(sent, ping...)
 		}
-		before := allocated()
+		frugal := fuzz.Frugal(t, mostAllocated)
 		exchange(t, m.socket, sent)
-		require.LessOrEqual(t, allocated()-before, uint64(mostAllocated))
+		frugal()
 		healthy(t, m)
 		if n%500 == 0 {
 			require.Eventually(t, func() bool { return runtime.NumGoroutine() < routines+100 }, 10*time.Second, time.Millisecond, "goroutines are left behind")
@@ -607,7 +600,7 @@ func FuzzOptions(f *testing.F) {
 	name := filepath.Join(f.TempDir(), "config")
 	f.Fuzz(func(t *testing.T, file []byte, flags string) {
 		require.NoError(t, os.WriteFile(name, file, 0o600))
-		before := allocated()
+		defer fuzz.Frugal(t, mostAllocated)()
 		for _, read := range []func() (Config, error){
 			func() (Config, error) { return fromFile(name) },
 			func() (Config, error) {
@@ -634,6 +627,5 @@ func FuzzOptions(f *testing.F) {
 				require.NotEmpty(t, c.ListenClientURLs)
 			}
 		}
-		require.LessOrEqual(t, allocated()-before, uint64(mostAllocated))
 	})
 }
