@@ -317,7 +317,8 @@ func FuzzCalls(f *testing.F) {
 	slices.Sort(methods)
 	for _, m := range methods {
 		for who := range 4 {
-			f.Add(m, byte(who), sample(f, m), []byte("token.1"))
+			f.Add(m, byte(who), sample(f, m, "g1", "g5", "guest"), []byte("token.1"))
+			f.Add(m, byte(who), sample(f, m, "\x00", "\x00", "root"), []byte{})
 		}
 		f.Add(m, byte(1), []byte{}, []byte{})
 	}
@@ -409,20 +410,21 @@ func healthy(t *testing.T, m *fuzzed) {
 }
 
 // sample is a request of a method with something in every field.
-func sample(tb testing.TB, method string) []byte {
-	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
-	d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
-	if err != nil {
-		return []byte{0x0a, 2, 'g', '1', 0x10, 1, 0x1a, 1, 'v'} // name, lease, value
+func sample(tb testing.TB, method, key, end, name string) []byte {
+	full := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(full)
+	if err != nil { // of the services that etcd does not publish: name, lease, value
+		b := append([]byte{0x0a, byte(len(key))}, key...)
+		return append(b, 0x10, 1, 0x1a, 1, 'v')
 	}
 	q := dynamicpb.NewMessage(d.(protoreflect.MethodDescriptor).Input())
-	fill(q, 3)
+	fill(q, 3, key, end, name)
 	b, err := proto.Marshal(q)
 	require.NoError(tb, err)
 	return b
 }
 
-func fill(m protoreflect.Message, depth int) {
+func fill(m protoreflect.Message, depth int, key, end, name string) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		fd := fields.Get(i)
@@ -435,22 +437,22 @@ func fill(m protoreflect.Message, depth int) {
 			}
 			if fd.IsList() {
 				e := m.Mutable(fd).List().NewElement()
-				fill(e.Message(), depth-1)
+				fill(e.Message(), depth-1, key, end, name)
 				m.Mutable(fd).List().Append(e)
 			} else {
-				fill(m.Mutable(fd).Message(), depth-1)
+				fill(m.Mutable(fd).Message(), depth-1, key, end, name)
 			}
 			continue
 		}
 		var v protoreflect.Value
 		switch fd.Kind() {
 		case protoreflect.BytesKind:
-			v = protoreflect.ValueOfBytes([]byte("g1"))
+			v = protoreflect.ValueOfBytes([]byte(key))
 			if fd.Name() == "range_end" {
-				v = protoreflect.ValueOfBytes([]byte("g5"))
+				v = protoreflect.ValueOfBytes([]byte(end))
 			}
 		case protoreflect.StringKind:
-			v = protoreflect.ValueOfString("guest")
+			v = protoreflect.ValueOfString(name)
 		case protoreflect.BoolKind:
 			v = protoreflect.ValueOfBool(true)
 		case protoreflect.EnumKind:
