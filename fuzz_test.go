@@ -317,8 +317,10 @@ func FuzzCalls(f *testing.F) {
 	slices.Sort(methods)
 	for _, m := range methods {
 		for who := range 4 {
-			f.Add(m, byte(who), sample(f, m, "g1", "g5", "guest"), []byte("token.1"))
-			f.Add(m, byte(who), sample(f, m, "\x00", "\x00", "root"), []byte{})
+			for _, texts := range []bool{false, true} {
+				f.Add(m, byte(who), sample(f, m, "g1", "g5", "guest", texts), []byte("token.1"))
+				f.Add(m, byte(who), sample(f, m, "\x00", "\x00", "root", texts), []byte{})
+			}
 		}
 		f.Add(m, byte(1), []byte{}, []byte{})
 	}
@@ -409,8 +411,8 @@ func healthy(t *testing.T, m *fuzzed) {
 	require.NoError(t, m.s.host.Failed())
 }
 
-// sample is a request of a method with something in every field.
-func sample(tb testing.TB, method, key, end, name string) []byte {
+// sample is a request of a method with something in every field, or in those of bytes and strings alone.
+func sample(tb testing.TB, method, key, end, name string, texts bool) []byte {
 	full := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
 	d, err := protoregistry.GlobalFiles.FindDescriptorByName(full)
 	if err != nil { // of the services that etcd does not publish: name, lease, value
@@ -418,13 +420,13 @@ func sample(tb testing.TB, method, key, end, name string) []byte {
 		return append(b, 0x10, 1, 0x1a, 1, 'v')
 	}
 	q := dynamicpb.NewMessage(d.(protoreflect.MethodDescriptor).Input())
-	fill(q, 3, key, end, name)
+	fill(q, 3, key, end, name, texts)
 	b, err := proto.Marshal(q)
 	require.NoError(tb, err)
 	return b
 }
 
-func fill(m protoreflect.Message, depth int, key, end, name string) {
+func fill(m protoreflect.Message, depth int, key, end, name string, texts bool) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		fd := fields.Get(i)
@@ -437,11 +439,14 @@ func fill(m protoreflect.Message, depth int, key, end, name string) {
 			}
 			if fd.IsList() {
 				e := m.Mutable(fd).List().NewElement()
-				fill(e.Message(), depth-1, key, end, name)
+				fill(e.Message(), depth-1, key, end, name, texts)
 				m.Mutable(fd).List().Append(e)
 			} else {
-				fill(m.Mutable(fd).Message(), depth-1, key, end, name)
+				fill(m.Mutable(fd).Message(), depth-1, key, end, name, texts)
 			}
+			continue
+		}
+		if texts && fd.Kind() != protoreflect.BytesKind && fd.Kind() != protoreflect.StringKind {
 			continue
 		}
 		var v protoreflect.Value
@@ -557,8 +562,8 @@ func FuzzConnection(f *testing.F) {
 		exchange(t, m.socket, sent)
 		frugal()
 		healthy(t, m)
-		if n%500 == 0 {
-			require.Eventually(t, func() bool { return runtime.NumGoroutine() < routines+100 }, 10*time.Second, time.Millisecond, "goroutines are left behind")
+		if n%40 == 0 {
+			require.Eventually(t, func() bool { return runtime.NumGoroutine() < routines+20 }, 10*time.Second, time.Millisecond, "goroutines are left behind")
 			require.Less(t, live(), heap+mostAllocated, "memory is left behind")
 		}
 	})

@@ -172,6 +172,7 @@ func applySeeds(tb testing.TB) (out [][]byte) {
 	add(func(s *steps) {
 		s.message(wire.KindLeaseGrant, 0, &pb.LeaseGrantRequest{ID: 5, TTL: 60})
 		s.message(wire.KindPut, 0, &pb.PutRequest{Key: []byte("k"), Value: []byte("v"), Lease: 5})
+		s.message(wire.KindPut, 0, &pb.PutRequest{Key: []byte("m"), Value: []byte("v"), Lease: 5})
 		s.message(wire.KindPut, 0, &pb.PutRequest{Key: []byte("k"), PrevKv: true, IgnoreValue: true})
 		s.message(wire.KindTxn, 0, &pb.TxnRequest{
 			Compare: []*pb.Compare{{Key: []byte("k"), RangeEnd: []byte{0}, Target: pb.Compare_MOD, TargetUnion: &pb.Compare_ModRevision{ModRevision: 2}}},
