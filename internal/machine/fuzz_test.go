@@ -174,16 +174,20 @@ func applySeeds(tb testing.TB) (out [][]byte) {
 		s.message(wire.KindPut, 0, &pb.PutRequest{Key: []byte("k"), Value: []byte("v"), Lease: 5})
 		s.message(wire.KindPut, 0, &pb.PutRequest{Key: []byte("m"), Value: []byte("v"), Lease: 5})
 		s.message(wire.KindPut, 0, &pb.PutRequest{Key: []byte("k"), PrevKv: true, IgnoreValue: true})
-		s.message(wire.KindTxn, 0, &pb.TxnRequest{
-			Compare: []*pb.Compare{{Key: []byte("k"), RangeEnd: []byte{0}, Target: pb.Compare_MOD, TargetUnion: &pb.Compare_ModRevision{ModRevision: 2}}},
+		txn := &pb.TxnRequest{
+			Compare: []*pb.Compare{{Key: []byte("k"), RangeEnd: []byte{0}, Result: pb.Compare_NOT_EQUAL, Target: pb.Compare_MOD, TargetUnion: &pb.Compare_ModRevision{ModRevision: 2}}},
 			Success: []*pb.RequestOp{op(&pb.PutRequest{Key: []byte("l"), Value: []byte("w")}),
 				{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, Revision: 2, Limit: 1}}}},
 			Failure: []*pb.RequestOp{{Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{Success: []*pb.RequestOp{
-				{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte("a"), RangeEnd: []byte("z"), PrevKv: true}}}}}}}}})
+				{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte("a"), RangeEnd: []byte("z"), PrevKv: true}}}}}}}}}
+		s.message(wire.KindTxn, 0, txn)
 		s.message(wire.KindLeaseCheckpoint, 0, &pb.LeaseCheckpointRequest{Checkpoints: []*pb.LeaseCheckpoint{{ID: 5, Remaining_TTL: 30}}})
 		s.message(wire.KindCompaction, 0, &pb.CompactionRequest{Revision: 3})
 		s.message(wire.KindLeaseRevoke, 0, &pb.LeaseRevokeRequest{ID: 5})
 		s.message(wire.KindCompaction, 0, &pb.CompactionRequest{Revision: 4})
+		txn.Compare[0].Result = pb.Compare_EQUAL
+		s.message(wire.KindTxn, 0, txn)
+		s.message(wire.KindCompaction, 0, &pb.CompactionRequest{Revision: 7})
 	})
 	add(func(s *steps) {
 		for _, u := range []string{"root", "ann"} {
