@@ -16,9 +16,7 @@ test:
 race:
 	$(GO) test -race $(CONCURRENT)
 fuzz:
-	@set -e; for p in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "fuzz $$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME); done; done
+	EACH=$(FUZZTIME) test/fuzz/run.sh
 fuzz-long:
 	test/fuzz/run.sh $(FUZZMINUTES)
 sim:
