@@ -3,6 +3,7 @@ package cairn
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -47,11 +48,12 @@ import (
 	"github.com/cairn-kv/cairn/internal/vfs"
 	"github.com/cairn-kv/cairn/internal/wal"
 	"github.com/cairn-kv/cairn/internal/wire"
+	"github.com/cairn-kv/cairn/test/certs"
 	"github.com/cairn-kv/cairn/test/fuzz"
 )
 
 // fuzzed is a member that is wired as every member is, with its log and its database in memory, and serves on a socket in the
-// file system.
+// file system: what is plain, and TLS if there is a certificate.
 type fuzzed struct {
 	tb     testing.TB // who uses it now
 	s      *Server
@@ -62,10 +64,15 @@ type fuzzed struct {
 
 var quietLog = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-func newFuzzed(tb testing.TB, dir string) *fuzzed {
+func newFuzzed(tb testing.TB, dir string, pair *certs.Pair) *fuzzed {
 	m := &fuzzed{tb: tb, eng: mem.New(), socket: filepath.Join(dir, "s")}
 	cfg := DefaultConfig()
-	urls, err := parseURLs("unix://" + m.socket)
+	addrs := "unix://" + m.socket
+	if pair != nil {
+		addrs += ",unixs://" + m.socket
+		cfg.ClientTLS.CertFile, cfg.ClientTLS.KeyFile = pair.Cert, pair.Key
+	}
+	urls, err := parseURLs(addrs)
 	require.NoError(tb, err)
 	cfg.ListenClientURLs, cfg.AdvertiseClientURLs, cfg.Logger, cfg.BcryptCost, cfg.EnableV2 = urls, urls, quietLog, 4, true
 	cfg.HeartbeatInterval = 10 * time.Millisecond
@@ -79,7 +86,7 @@ func newFuzzed(tb testing.TB, dir string) *fuzzed {
 	require.NoError(tb, err)
 	s.secrets, err = cfg.openTLS(quietLog)
 	require.NoError(tb, err)
-	listeners, err := listen(urls, s.secrets.clients)
+	listeners, err := listen(urls, s.secrets.clients, "http/1.1", "h2")
 	require.NoError(tb, err)
 
 	disk := vfs.NewMemory()
@@ -201,7 +208,7 @@ type guests struct {
 }
 
 func newGuests(tb testing.TB, dir string) *guests {
-	m := newFuzzed(tb, dir)
+	m := newFuzzed(tb, dir, nil)
 	for _, k := range []string{"a", "g", "g1", "h", "z"} {
 		v := secret + k
 		if strings.HasPrefix(k, "g") {
@@ -289,7 +296,7 @@ func FuzzCalls(f *testing.F) {
 			require.GreaterOrEqual(t, m.View().KV.Rev(), v.KV.Rev())
 		}
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, "o"), 0o700))
-		open, calls = newFuzzed(t, filepath.Join(dir, "o")), 0
+		open, calls = newFuzzed(t, filepath.Join(dir, "o"), nil), 0
 		open.must(pb.KV_Put_FullMethodName, "", &pb.PutRequest{Key: []byte("g1"), Value: []byte("v")}, nil)
 		open.must(pb.Lease_LeaseGrant_FullMethodName, "", &pb.LeaseGrantRequest{ID: 1, TTL: 1e6}, nil)
 	}
@@ -482,7 +489,7 @@ func fill(m protoreflect.Message, depth int, key, end, name string, texts bool) 
 }
 
 // FuzzConnection sends any bytes over connections to a member: as they are, behind the beginning of HTTP/2, and behind the
-// beginning of a call. When the client ends a connection so does the member, which then serves others and has given
+// beginning of a call, each with and without TLS. When the client ends a connection so does the member, which then serves others and has given
 // everything back.
 func FuzzConnection(f *testing.F) {
 	frames := func(write func(*http2.Framer)) []byte {
@@ -506,8 +513,10 @@ func FuzzConnection(f *testing.F) {
 	for _, m := range []string{pb.KV_Range_FullMethodName, pb.KV_Txn_FullMethodName, pb.Watch_Watch_FullMethodName, pb.Lease_LeaseKeepAlive_FullMethodName} {
 		beginnings = append(beginnings, append(bytes.Clone(hello), frames(func(fr *http2.Framer) { call(fr, m) })...))
 	}
+	f.Add(byte(0), helloTLS(f))
+	f.Add(byte(0), helloTLS(f)[:40])
 	message := append([]byte{0, 0, 0, 0, 3}, 0x0a, 1, 'k')
-	for i := range beginnings {
+	for i := range 2 * len(beginnings) {
 		f.Add(byte(i), []byte{})
 		f.Add(byte(i), frames(func(fr *http2.Framer) { _ = fr.WriteData(1, true, message) }))
 		f.Add(byte(i), frames(func(fr *http2.Framer) {
@@ -533,12 +542,14 @@ func FuzzConnection(f *testing.F) {
 		"GET /metrics HTTP/1.0\r\n\r\n", "GET /v2/keys/k?wait=true HTTP/1.1\r\nHost: h\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n", "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", "\x00\x00", "GET / HTTP/1.1\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: h\r\n\r\n",
 	} {
 		f.Add(byte(0), []byte(s))
+		f.Add(byte(len(beginnings)), []byte(s))
 	}
 	ping := frames(func(fr *http2.Framer) { _ = fr.WritePing(false, [8]byte{'l', 'a', 's', 't'}) })
 	var m *fuzzed
 	var routines, n int
 	var heap uint64
 	dir := f.TempDir()
+	pair := certs.NewCA(f, "ca").Issue(f, "member", []string{"localhost"})
 	f.Cleanup(func() {
 		if m != nil {
 			m.stop(f)
@@ -549,7 +560,7 @@ func FuzzConnection(f *testing.F) {
 			if m != nil {
 				m.stop(t)
 			}
-			m = newFuzzed(t, dir)
+			m = newFuzzed(t, dir, &pair)
 			healthy(t, m)
 			routines, heap = runtime.NumGoroutine(), live()
 		}
@@ -559,7 +570,7 @@ func FuzzConnection(f *testing.F) {
 			sent = append(sent, ping...)
 		}
 		frugal := fuzz.Frugal(t, mostAllocated)
-		exchange(t, m.socket, sent)
+		exchange(t, m.socket, sent, int(kind)/len(beginnings)%2 == 1)
 		frugal()
 		healthy(t, m)
 		if n%40 == 0 {
@@ -577,16 +588,38 @@ func live() uint64 {
 	return s.HeapAlloc
 }
 
+// helloTLS is what a client begins with.
+func helloTLS(tb testing.TB) []byte {
+	a, b := net.Pipe()
+	defer a.Close()
+	go func() {
+		_ = tls.Client(b, &tls.Config{ServerName: "h", NextProtos: []string{"h2"}}).HandshakeContext(context.Background())
+	}()
+	buf := make([]byte, 4096)
+	n, err := a.Read(buf)
+	require.NoError(tb, err)
+	return buf[:n]
+}
+
 // exchange sends bytes, ends its side, and waits until the member has ended the other.
-func exchange(t *testing.T, socket string, sent []byte) {
-	c, err := net.Dial("unix", socket)
+func exchange(t *testing.T, socket string, sent []byte, secure bool) {
+	plain, err := net.Dial("unix", socket)
 	require.NoError(t, err)
-	defer c.Close()
-	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	defer plain.Close()
+	require.NoError(t, plain.SetDeadline(time.Now().Add(20*time.Second)))
+	var c interface {
+		net.Conn
+		CloseWrite() error
+	} = plain.(*net.UnixConn)
+	if secure {
+		s := tls.Client(plain, &tls.Config{InsecureSkipVerify: true})
+		require.NoError(t, s.HandshakeContext(t.Context()))
+		c = s
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_, _ = c.Write(sent) // the member may have heard enough
-		_ = c.(*net.UnixConn).CloseWrite()
+		_ = c.CloseWrite()
 	})
 	_, err = io.Copy(io.Discard, c)
 	if ne, ok := err.(net.Error); ok {
