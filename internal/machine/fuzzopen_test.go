@@ -56,10 +56,7 @@ func damage(t *testing.T, eng engine.Engine, b []byte) {
 // FuzzOpen opens databases that are damaged, as one that is restored or comes from another member may be: there is an error,
 // or a machine that does everything and can be opened again.
 func FuzzOpen(f *testing.F) {
-	var bases [][]byte
-	for _, s := range applySeeds(f) {
-		bases = append(bases, s)
-	}
+	bases := applySeeds(f)
 	for i := range bases {
 		f.Add(byte(i), []byte{})
 		for space := range engine.Spaces {
