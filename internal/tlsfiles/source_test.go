@@ -362,9 +362,7 @@ func (n names) LookupHost(_ context.Context, host string) ([]string, error) {
 	return nil, errors.New("no such host " + host)
 }
 
-func (n names) LookupAddr(ctx context.Context, addr string) ([]string, error) {
-	return n.LookupHost(ctx, addr)
-}
+func (n names) LookupAddr(ctx context.Context, addr string) ([]string, error) { return n.LookupHost(ctx, addr) }
 
 // The name of a member's certificate has to lead to where it comes from.
 func TestNamesOfClients(t *testing.T) {
