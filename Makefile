@@ -3,10 +3,11 @@
 GO ?= go
 SEEDS ?= 2000
 FUZZTIME ?= 10s
+FUZZMINUTES ?= 30
 SOAKTIME ?= 1h
 CONCURRENT = ./internal/host ./internal/peer ./internal/watch ./internal/v3rpc ./internal/v2client ./internal/ctl2 ./internal/sim ./internal/wal ./internal/engine/... ./internal/lane ./internal/proxy ./internal/password ./internal/token ./internal/v2http ./client/...
 
-.PHONY: build test race fuzz sim soak network bench golden lint clients stories
+.PHONY: build test race fuzz fuzz-long sim soak network bench golden lint clients stories
 build:
 	$(GO) build -o bin/cairn ./cmd/cairn
 	ln -sf cairn bin/etcdctl
@@ -15,9 +16,9 @@ test:
 race:
 	$(GO) test -race $(CONCURRENT)
 fuzz:
-	@set -e; for p in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "fuzz $$p $$f"; $(GO) test $$p -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME); done; done
+	EACH=$(FUZZTIME) test/fuzz/run.sh
+fuzz-long:
+	test/fuzz/run.sh $(FUZZMINUTES)
 sim:
 	$(GO) test ./internal/sim -run TestSeeds -v -sim.seeds $(SEEDS) -sim.seed $${SEED:-0} -timeout 60m
 soak:

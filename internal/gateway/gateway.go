@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -82,6 +83,7 @@ func New(cfg Config) (*Gateway, error) {
 		}}),
 		runtime.WithErrorHandler(writeError),
 		runtime.WithMetadata(g.address),
+		runtime.WithStreamErrorHandler(func(ctx context.Context, err error) *status.Status { return status.Convert(reason(ctx, err)) }),
 		runtime.WithDisablePathLengthFallback(),
 	)
 	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
@@ -154,16 +156,18 @@ func (g *Gateway) Close() {
 	_ = g.pipe.Close()
 }
 
+const watchPath = "/v3/watch"
+
 // streams are the routes whose request or response is more than one message.
 var streams = map[string]bool{
-	"/v3/watch": true, "/v3/lease/keepalive": true, "/v3/maintenance/snapshot": true, "/v3/election/observe": true,
+	watchPath: true, "/v3/lease/keepalive": true, "/v3/maintenance/snapshot": true, "/v3/election/observe": true,
 }
 
 // ServeHTTP answers one request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(g.ctx, cancel)()
+	ctx, end := context.WithCancelCause(r.Context())
+	defer end(nil)
+	defer context.AfterFunc(g.ctx, func() { end(nil) })()
 	r = r.WithContext(ctx)
 	if isUpgrade(r) {
 		g.mu.Lock()
@@ -184,6 +188,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// The client may go on sending after the first answer. An error means that the writer has no such mode: then
 		// answers begin when the request has ended.
 		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	if r.URL.Path == watchPath {
+		r.Body = &openBody{r.Body, end}
 	}
 	if streams[r.URL.Path] {
 		g.mux.ServeHTTP(w, r)

@@ -27,14 +27,33 @@ func (m *marshaler) NewDecoder(r io.Reader) runtime.Decoder {
 	dec := m.JSONPb.NewDecoder(l)
 	return runtime.DecoderFunc(func(v any) error {
 		l.left = m.limit
-		if err := dec.Decode(v); err != nil {
-			if l.left <= 0 {
-				return fmt.Errorf("a message is larger than %d bytes", m.limit)
-			}
+		err := dec.Decode(v)
+		if err == nil || errors.Is(err, io.EOF) {
 			return err
 		}
-		return nil
+		if l.left <= 0 {
+			err = fmt.Errorf("a message is larger than %d bytes", m.limit)
+		}
+		if b, ok := r.(*openBody); ok {
+			b.end(status.Error(codes.InvalidArgument, err.Error()))
+		}
+		return err
 	})
+}
+
+// openBody is the body of a call that goes on when its body has ended. Such a call ends with a body that cannot be read or
+// understood: nobody reads it any further, and a client that leaves is noticed by its body alone.
+type openBody struct {
+	io.ReadCloser
+	end context.CancelCauseFunc
+}
+
+// reason is why a call has failed: its body, if that has ended it.
+func reason(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); status.Code(err) == codes.Canceled && status.Code(cause) == codes.InvalidArgument {
+		return cause
+	}
+	return err
 }
 
 // Marshal writes a message. The error that ends a stream also gets the names that it had up to version 3.5.
@@ -92,7 +111,7 @@ func writeError(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w
 	if errors.As(err, &known) {
 		err = known.Err
 	}
-	st := status.Convert(err)
+	st := status.Convert(reason(ctx, err))
 	h := w.Header()
 	h.Del("Trailer")
 	h.Del("Transfer-Encoding")

@@ -25,6 +25,7 @@ type member struct {
 	pb.UnimplementedLeaseServer
 	rangeKeys func(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error)
 	watch     func(pb.Watch_WatchServer) error
+	other     grpc.StreamHandler // of methods that are not here; nil refuses them
 }
 
 func (m *member) Range(ctx context.Context, q *pb.RangeRequest) (*pb.RangeResponse, error) {
@@ -62,7 +63,11 @@ type site struct {
 }
 
 func newSite(t *testing.T, m *member, cfg Config) *site {
-	s := grpc.NewServer()
+	var opts []grpc.ServerOption
+	if m.other != nil {
+		opts = append(opts, grpc.UnknownServiceHandler(m.other))
+	}
+	s := grpc.NewServer(opts...)
 	pb.RegisterKVServer(s, m)
 	pb.RegisterWatchServer(s, m)
 	pb.RegisterLeaseServer(s, m)

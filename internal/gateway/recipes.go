@@ -151,7 +151,14 @@ func (r route) handler(mux *runtime.ServeMux, conn *grpc.ClientConn, in, out pro
 			return
 		}
 		var md runtime.ServerMetadata
-		if r.stream { // a WebSocket's body does not end before its answers: the rest of it is not read
+		if r.stream {
+			// The rest of the body is passed over beside the answers: a WebSocket's does not end before them, and while
+			// nobody reads it a client that leaves is not noticed. It ends with this call, whose server closes it.
+			go func() {
+				if _, err := io.Copy(io.Discard, req.Body); err != nil {
+					cancel()
+				}
+			}()
 			recv, err := observe(annotated, conn, method, q, out, &md)
 			annotated = runtime.NewServerMetadataContext(annotated, md)
 			if err != nil {

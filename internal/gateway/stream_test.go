@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"bufio"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -211,5 +214,105 @@ func TestCloseEndsStreams(t *testing.T) {
 	require.NoError(t, err)
 	for err == nil { // perhaps the error that ended the stream, then the end
 		_, _, err = ws.ReadMessage()
+	}
+}
+
+// waiting answers a call that has no answers yet, until it ends.
+func waiting(began chan<- struct{}, ended chan<- error) grpc.StreamHandler {
+	return func(_ any, st grpc.ServerStream) error {
+		if err := st.SendHeader(nil); err != nil {
+			return err
+		}
+		began <- struct{}{}
+		<-st.Context().Done()
+		ended <- st.Context().Err()
+		return st.Context().Err()
+	}
+}
+
+// A body that cannot be read or understood ends a watch with an error, and a client that leaves in the middle of its body
+// is noticed.
+func TestStreamsEndWithBadBodies(t *testing.T) {
+	chunk := func(text string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(text), text) }
+	watched, name := chunk(createFoo), chunk(`{"name":"Zm9v"}`)
+	for _, c := range []struct {
+		name, path, body string
+		waits            bool   // the server goes on until the client leaves
+		answer           string // else
+	}{
+		{"a bad chunk", "/v3/watch", "2\r\n{\"create_request\":{}}\r\n", false, "malformed chunked encoding"},
+		{"no JSON", "/v3/watch", chunk("{]"), false, "invalid character ']'"},
+		{"another type", "/v3/watch", chunk(`{"create_request":7}`), false, "unexpected token 7"},
+		{"too long", "/v3/watch", chunk(`{"create_request":{"key":"` + strings.Repeat("A", 2000)), false, "a message is larger than 1000 bytes"},
+		{"no JSON behind a watch", "/v3/watch", watched + chunk("x"), false, "invalid character 'x'"},
+		{"a watch", "/v3/watch", watched, true, ""},
+		{"part of a message", "/v3/watch", watched + chunk(`{"create_`), true, ""},
+		{"an observer", "/v3/election/observe", name, true, ""},
+		{"an observer who goes on", "/v3/election/observe", name + chunk("x"), true, ""},
+		{"an observer whose body has ended", "/v3/election/observe", name + "0\r\n\r\n", true, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			began, ended := make(chan struct{}, 1), make(chan error, 1)
+			s := newSite(t, &member{watch: created(ended), other: waiting(began, ended)}, Config{MaxMessageBytes: 1000})
+			conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
+			require.NoError(t, err)
+			defer conn.Close()
+			require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+			_, err = io.WriteString(conn, "POST "+c.path+" HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"+c.body)
+			require.NoError(t, err)
+			in := bufio.NewReader(conn)
+			if c.waits {
+				if c.path == "/v3/watch" {
+					resp, err := http.ReadResponse(in, nil)
+					require.NoError(t, err)
+					line, err := bufio.NewReader(resp.Body).ReadString('\n')
+					require.NoError(t, err)
+					require.Contains(t, line, `"created":true`)
+				} else {
+					<-began
+				}
+				require.NoError(t, conn.Close())
+				select {
+				case <-ended:
+				case <-time.After(patience):
+					t.Fatal("the call goes on without its client")
+				}
+				return
+			}
+			resp, err := http.ReadResponse(in, nil)
+			require.NoError(t, err)
+			b, err := io.ReadAll(resp.Body)
+			require.NoError(t, err, "%s", b)
+			require.Contains(t, string(b), c.answer)
+			require.Contains(t, string(b), `"code":3`)
+			if !strings.Contains(string(b), "created") {
+				require.Equal(t, 400, resp.StatusCode)
+			}
+		})
+	}
+}
+
+// Frames that nobody reads must not keep a WebSocket from ending.
+func TestWebSocketsEndWithBadFrames(t *testing.T) {
+	began, ended := make(chan struct{}, 1), make(chan error, 1)
+	s := newSite(t, &member{watch: created(ended), other: waiting(began, ended)}, Config{})
+	ws := dial(t, s, "/v3/watch", nil)
+	require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("{]")))
+	_, line, err := ws.ReadMessage()
+	require.NoError(t, err)
+	require.Contains(t, string(line), "invalid character ']'")
+	_, _, err = ws.ReadMessage()
+	require.True(t, websocket.IsCloseError(err, websocket.CloseNormalClosure), "%v", err)
+
+	ws = dial(t, s, "/v3/election/observe", nil)
+	for range 5 {
+		require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte(`{"name":"Zm9v"}`)))
+	}
+	<-began
+	require.NoError(t, ws.Close())
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the call goes on without its client")
 	}
 }

@@ -32,13 +32,17 @@ func (g *Gateway) bridge(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.SetReadLimit(int64(g.cfg.MaxMessageBytes))
 	// The connection is no longer the HTTP server's: its end has to be seen here.
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, end := context.WithCancelCause(r.Context())
+	cancel := func() { end(nil) }
 	// A client that does not read must not keep the member from stopping.
 	defer context.AfterFunc(g.ctx, func() { _ = ws.NetConn().SetWriteDeadline(time.Now().Add(closeWithin)) })()
 	body, lines := io.Pipe()
 	inner := r.Clone(ctx)
 	inner.Method = http.MethodPost
 	inner.Body = body
+	if r.URL.Path == watchPath {
+		inner.Body = &openBody{body, end}
+	}
 	inner.ContentLength = -1
 	inner.Header = bridged(r, protocols)
 	out := &frames{ws: ws, header: http.Header{}}

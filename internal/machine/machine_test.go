@@ -150,10 +150,10 @@ func (s *script) effects(eff *Effects) string {
 	return b.String()
 }
 
-// TestTranscripts runs the scripts of testdata. `apply` gives its lines to the machine as one batch; each script ends with
+// TestTranscripts runs the scripts of testdata/scripts. `apply` gives its lines to the machine as one batch; each script ends with
 // a check that the same entries in other batches and across restarts lead to the same bytes.
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		s := &script{t: t, eng: mem.New()}
 		s.open()
 		var log []*raftpb.Entry

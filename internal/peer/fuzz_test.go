@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-kv/cairn/test/fuzz"
 )
 
 // FuzzMessage holds the decoder of messages against the generated one: both accept the same bytes, and in the same sense.
@@ -54,6 +56,7 @@ func FuzzStream(f *testing.F) {
 	f.Add(true, []byte{1, 0, 0, 0, 0, 0, 0xf, 0xff, 0xff})
 	f.Add(false, []byte{0, 0, 0, 0, 0x1f, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, app bool, b []byte) {
+		defer fuzz.Frugal(t, 32<<20)()
 		kind := streamMessage
 		if app {
 			kind = streamApp
@@ -109,6 +112,7 @@ func FuzzRequest(f *testing.F) {
 	m.answerAll()
 	f.Cleanup(m.t.Stop)
 	f.Fuzz(func(t *testing.T, path string, post, own bool, version, urls string, body []byte) {
+		defer fuzz.Frugal(t, 32<<20)()
 		method := http.MethodGet
 		if post {
 			method = http.MethodPost

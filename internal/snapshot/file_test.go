@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-kv/cairn/internal/engine/mem"
 	"github.com/cairn-kv/cairn/internal/snapshot"
 	"github.com/cairn-kv/cairn/internal/vfs"
+	"github.com/cairn-kv/cairn/test/fuzz"
 )
 
 // The fixture was saved from an etcd 3.4 server; the figures are what its own
@@ -215,6 +216,7 @@ func FuzzFile(f *testing.F) {
 		f.Add(append(binary.LittleEndian.AppendUint32(nil, at), 0x02, 0x00))
 	}
 	f.Fuzz(func(t *testing.T, changes []byte) {
+		defer fuzz.Frugal(t, 32<<20)()
 		data := bytes.Clone(good)
 		for ; len(changes) >= 6; changes = changes[6:] {
 			at := int(binary.LittleEndian.Uint32(changes)) % (len(data) - 1)
@@ -245,6 +247,17 @@ func FuzzFile(f *testing.F) {
 		require.LessOrEqual(t, pairs, len(data)/16*32)
 		_, _ = file.Buckets()
 		_ = file.CheckSum()
+		eng := mem.New()
+		if file.Load(t.Context(), eng, nil) != nil {
+			require.Error(t, err)
+			return // part of it may be there
+		}
+		for _, s := range engine.Spaces { // there may be damage in other buckets
+			want, got := map[string]string{}, map[string]string{}
+			require.NoError(t, file.Each(s.Bucket(), func(k, v []byte) error { want[string(k)] = string(v); return nil }))
+			require.NoError(t, eng.Scan(s, nil, nil, func(k, v []byte) bool { got[string(k)] = string(v); return true }))
+			require.Equal(t, want, got)
+		}
 	})
 }
 

@@ -50,18 +50,29 @@ func (f Files) pair() ([]tls.Certificate, error) {
 	return []tls.Certificate{pair}, nil
 }
 
-// roots are the CAs of the bundle, nil if there is none.
+// roots are the CAs of the bundle, nil if there is none. All of them are taken, or none.
 func (f Files) roots() (*x509.CertPool, error) {
 	if f.CA == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(f.CA)
+	b, err := os.ReadFile(f.CA)
 	if err != nil {
 		return nil, err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
+	certs, err := blocks(b, "CERTIFICATE")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.CA, err)
+	}
+	if len(certs) == 0 {
 		return nil, fmt.Errorf("no certificate found in %s", f.CA)
+	}
+	pool := x509.NewCertPool()
+	for _, der := range certs {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.CA, err)
+		}
+		pool.AddCert(cert)
 	}
 	return pool, nil
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/cairn-kv/cairn/test/fuzz"
 )
 
 // FuzzOpen opens any bytes as a segment: it gives an error or a log that opens
@@ -27,6 +29,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(make([]byte, 100))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		defer fuzz.Frugal(t, 32<<20)()
 		fs := place(t, data)
 		rep, verifyErr := Verify(fs, "/m/wal")
 		l, rec, err := Open(fs, "/m/wal", Options{SegmentSize: 4096})

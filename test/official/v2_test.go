@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -182,4 +183,54 @@ func TestV2WatchExpiryAndLocks(t *testing.T) {
 	p.stop()
 	_, open = <-last
 	require.False(t, open)
+}
+
+// N-06: a thousand small writes a second from clients in parallel. Other tests share the processors, so one good second is
+// enough.
+func TestV2Throughput(t *testing.T) {
+	p := start(t, "--enable-v2")
+	const clients, enough = 64, 1000
+	var written atomic.Int64
+	stop := make(chan struct{})
+	web := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
+	defer web.CloseIdleConnections()
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r, err := http.NewRequestWithContext(t.Context(), "PUT", fmt.Sprintf("%s/v2/keys/load/%d?value=%d", p.url(), i, n), nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				resp, err := web.Do(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode >= 300 {
+					t.Errorf("status %d", resp.StatusCode)
+					return
+				}
+				written.Add(1)
+			}
+		})
+	}
+	most := int64(0)
+	for began := time.Now(); most < enough && time.Since(began) < patience; {
+		before, from := written.Load(), time.Now()
+		time.Sleep(time.Second)
+		most = max(most, (written.Load()-before)*int64(time.Second)/int64(time.Since(from)))
+	}
+	close(stop)
+	wg.Wait()
+	require.GreaterOrEqual(t, most, int64(enough), "writes in the best second")
+	t.Logf("%d writes in the best second", most)
 }

@@ -23,7 +23,7 @@ func identity(t *testing.T, m *process.Member) string {
 	return resp.Header.Get("X-Etcd-Cluster-Id")
 }
 
-// B-C01 to B-C04: a backup of a member that runs and is written to. A new cluster of it has all that was written before, and
+// V-04 and B-C01 to B-C04: a backup of a member that runs and is written to. A new cluster of it has all that was written before, and
 // is not the old one.
 func TestBackup(t *testing.T) {
 	t.Parallel()
