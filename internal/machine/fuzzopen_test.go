@@ -132,3 +132,35 @@ func use(t *testing.T, m *Machine) {
 	}
 	_ = fmt.Sprint(m.View().Limits.Len())
 }
+
+// Records that are not what a keyspace writes are refused when they are read: a key is found by its place in its record.
+func TestRecordsThatNobodyWrites(t *testing.T) {
+	whole := wire.MakeKV(wire.Fields{Key: "k", CreateRevision: 2, ModRevision: 2, Version: 1, Value: "v"})
+	for name, c := range map[string]struct {
+		record string
+		tomb   bool
+		want   string
+	}{
+		"no key":                     {"\x10\x02\x18\x02\x20\x01", false, "malformed"},
+		"a tombstone without a key":  {"\x10\x02", true, "malformed"},
+		"an empty key":               {"\x0a\x00\x10\x02\x18\x02\x20\x01", false, "malformed"},
+		"a length that is too long":  {"\x0a\x81\x00k\x10\x02\x18\x02\x20\x01", false, "malformed"},
+		"a field that says nothing":  {"\x0a\x01k\x10\x02\x18\x02\x20\x01\x30\x00", false, "malformed"},
+		"a key alone, of a live one": {"\x0a\x01k", false, "is one of revision 0"},
+		"another revision":           {string(wire.MakeKV(wire.Fields{Key: "k", CreateRevision: 2, ModRevision: 3, Version: 1})), false, "is one of revision 3"},
+		"good":                       {string(whole), false, ""},
+		"a good tombstone":           {"\x0a\x01k", true, ""},
+	} {
+		eng := mem.New()
+		b := eng.NewBatch()
+		b.Set(engine.Key, wire.AppendRevKey(nil, wire.Rev{Main: 2}, c.tomb), []byte(c.record))
+		require.NoError(t, eng.Commit(b))
+		m, err := Open(Config{}, eng)
+		if c.want != "" {
+			require.ErrorContains(t, err, c.want, name)
+			continue
+		}
+		require.NoError(t, err, name)
+		require.EqualValues(t, 2, m.View().KV.Rev())
+	}
+}

@@ -52,7 +52,8 @@ func (a *arena) copy(kv wire.KV, sub int64) wire.KV {
 
 func footprint(n int) int { return slabHeader + (n+7)&^7 }
 
-// alloc returns room for n bytes, as an empty slice.
+// alloc returns room for n bytes, as an empty slice. n is above 0: a slice without room need not point to its place, and what
+// stands in front of it would be somebody else's memory.
 func (a *arena) alloc(n int, sub int64) []byte {
 	need := footprint(n)
 	id := a.cur

@@ -47,6 +47,10 @@ func (l *loader) run() error {
 			bad = fmt.Errorf("mvcc: record %v: %w", rev, err)
 			return false
 		}
+		if !tomb && (kv.IsTombstone() || kv.ModRevision() != rev.Main) {
+			bad = fmt.Errorf("mvcc: record %v is one of revision %d", rev, kv.ModRevision())
+			return false
+		}
 		if len(l.chunk) == loadChunk || len(l.bytes)+len(v) > cap(l.bytes) {
 			full := len(l.chunk) < loadChunk
 			l.insert()

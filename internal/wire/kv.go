@@ -110,9 +110,10 @@ func ParseKV(b []byte) (KV, error) {
 	return kv, kv.Check()
 }
 
-// Check tells whether the record is well formed.
+// Check tells whether the record is well formed: it has a key, and is encoded as AppendKV does it. Much relies on that: where a
+// record's parts are is found out from their sizes, and one without a byte has no place in memory.
 func (kv KV) Check() error {
-	if _, ok := parseKV(string(kv)); !ok {
+	if f, ok := parseKV(string(kv)); !ok || f.Key == "" || SizeKV(&f) != len(kv) {
 		return errMalformedKV
 	}
 	return nil
