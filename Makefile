@@ -5,7 +5,7 @@ SEEDS ?= 2000
 FUZZTIME ?= 10s
 FUZZMINUTES ?= 30
 SOAKTIME ?= 1h
-CONCURRENT = ./internal/host ./internal/peer ./internal/watch ./internal/v3rpc ./internal/v2client ./internal/ctl2 ./internal/sim ./internal/wal ./internal/engine/... ./internal/lane ./internal/proxy ./internal/password ./internal/token ./internal/v2http ./client/...
+CONCURRENT = . ./internal/audit ./internal/gateway ./internal/tlsfiles ./internal/host ./internal/peer ./internal/watch ./internal/v3rpc ./internal/v2client ./internal/ctl2 ./internal/sim ./internal/wal ./internal/engine/... ./internal/lane ./internal/proxy ./internal/password ./internal/token ./internal/v2http ./client/...
 
 .PHONY: build test race fuzz fuzz-long sim soak network bench golden lint clients stories
 build:
