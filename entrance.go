@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -19,6 +20,9 @@ import (
 const (
 	// handshakeWithin bounds how long a connection may take to become one of TLS.
 	handshakeWithin = 10 * time.Second
+	// dismissWithin and dismissBytes bound what is read of those who are not let in.
+	dismissWithin = 500 * time.Millisecond
+	dismissBytes  = 16 << 10
 	// handshakeRecord is the first byte of a connection that begins with TLS.
 	handshakeRecord = 0x16
 )
@@ -119,14 +123,24 @@ func (e *entrance) run(look func(net.Conn) (to func(), err error)) error {
 		}
 		go func() {
 			to, err := e.admit(c, look)
-			e.end(c)
 			if err != nil {
-				_ = c.Close()
-				return
+				dismiss(c)
 			}
-			to()
+			e.end(c)
+			if err == nil {
+				to()
+			}
 		}()
 	}
+}
+
+// dismiss closes a connection that is not let in. What it was told, such as that a certificate is wanted, would be lost with what it
+// has sent meanwhile and nobody has read: so that is read for a moment.
+func dismiss(c net.Conn) {
+	if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(dismissWithin)) == nil {
+		_, _ = io.CopyN(io.Discard, c, dismissBytes)
+	}
+	_ = c.Close()
 }
 
 // feed lets connections in for a web server.

@@ -38,7 +38,11 @@ others() { # all of the clients but one
 	local c
 	for c in $1; do [ "$c" = "$2" ] || printf '%s ' "$c"; done
 }
-everyone=$(seq 50 | tr '\n' ' ')
+# Over TLS they are fewer: each of curl's processes shakes hands anew, and all of them at once want more of this machine's
+# processors than a lock of 5 s leaves them.
+clients=50
+[ -z "${BED_TLS:-}" ] || clients=20
+everyone=$(seq $clients | tr '\n' ' ')
 
 step "step 1: 50 clients at once, and one gets it; as a directory too"
 value="" race /lock/dir "$everyone" dir=true
