@@ -98,15 +98,21 @@ func Open(eng engine.Engine) (*Table, error) {
 	}
 	scan(engine.Auth, t.setting)
 	if bad == nil {
-		scan(engine.AuthUsers, func(_, v []byte) error {
+		scan(engine.AuthUsers, func(k, v []byte) error {
 			u, err := parseUser(v)
+			if err == nil && u.Name != string(k) {
+				err = fmt.Errorf("it is that of %q", u.Name)
+			}
 			t.users.Set(u)
 			return err
 		})
 	}
 	if bad == nil {
-		scan(engine.AuthRoles, func(_, v []byte) error {
+		scan(engine.AuthRoles, func(k, v []byte) error {
 			r, err := parseRole(v)
+			if err == nil && r.Name != string(k) {
+				err = fmt.Errorf("it is that of %q", r.Name)
+			}
 			t.roles.Set(r)
 			return err
 		})

@@ -121,7 +121,10 @@ func Open(eng engine.Engine) (*Table, error) {
 	var bad error
 	err := eng.Scan(engine.Members, nil, nil, func(k, v []byte) bool {
 		var m Member
-		if bad = json.Unmarshal(v, &m); bad != nil {
+		if bad = json.Unmarshal(v, &m); bad == nil && m.ID.String() != string(k) {
+			bad = fmt.Errorf("it is that of %v", m.ID)
+		}
+		if bad != nil {
 			bad = fmt.Errorf("cluster: member record %q: %w", k, bad)
 			return false
 		}

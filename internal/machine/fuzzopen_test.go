@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -162,5 +163,36 @@ func TestRecordsThatNobodyWrites(t *testing.T) {
 		}
 		require.NoError(t, err, name)
 		require.EqualValues(t, 2, m.View().KV.Rev())
+	}
+}
+
+// Nor are records taken that are another's.
+func TestRecordsUnderOtherNames(t *testing.T) {
+	user, err := proto.Marshal(&authpb.User{Name: []byte("ann")})
+	require.NoError(t, err)
+	role, err := proto.Marshal(&authpb.Role{Name: []byte("r")})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		space       engine.Space
+		key, record string
+		want        string
+	}{
+		{engine.AuthUsers, "ann", string(user), ""},
+		{engine.AuthUsers, "bob", string(user), `record "bob" of authUsers: it is that of "ann"`},
+		{engine.AuthUsers, "ann", "", `it is that of ""`},
+		{engine.AuthRoles, "r", string(role), ""},
+		{engine.AuthRoles, "s", string(role), `record "s" of authRoles: it is that of "r"`},
+		{engine.Members, "7", `{"id":7}`, ""},
+		{engine.Members, "8", `{"id":7}`, `member record "8": it is that of 7`},
+	} {
+		eng := mem.New()
+		b := eng.NewBatch()
+		b.Set(c.space, []byte(c.key), []byte(c.record))
+		require.NoError(t, eng.Commit(b))
+		if _, err := Open(Config{}, eng); c.want != "" {
+			require.ErrorContains(t, err, c.want)
+		} else {
+			require.NoError(t, err)
+		}
 	}
 }
